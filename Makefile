@@ -1,0 +1,47 @@
+# nearkin: `make demo` does the main job, `make test` runs the tests. Each installs what it needs first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test lint format bench crash quality clean
+
+demo: $(READY)
+	$(BIN)/nearkin demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not crash and not quality"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.text
+	$(BIN)/python -m benchmarks.graphs
+
+crash: $(READY)
+	$(BIN)/python -m pytest -m crash
+
+quality: $(READY)
+	$(BIN)/python -m pytest -m quality
+
+clean:
+	rm -rf $(VENV) nearkin-demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'nearkin needs Python 3.11 or newer; name it with: make PYTHON=python3.11')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[offline,test,lint]"
+	touch $@

@@ -1,0 +1,138 @@
+"""The words of the design as frozen dataclasses: what a collection holds and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Any] | dict[str, Any]"
+
+
+class Metric(StrEnum):
+    """How two vectors are compared; the score is a similarity in each case, higher is better."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    L2 = "l2"  # the score is minus the squared distance
+
+
+class Modality(StrEnum):
+    """What the documents of a space are."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    GRAPH = "graph"
+    VECTOR = "vector"  # given by the user, of any kind
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the user stores.
+
+    `id` is the user's own name for it, unique in the collection. `metadata` is a JSON object. A field that is
+    None (`metadata`: None, not {}) says nothing: on an update the stored value stays.
+    """
+
+    id: str
+    kind: str | None = None
+    uri: str | None = None
+    text: str | None = None
+    metadata: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The piece of a record that has a vector of its own.
+
+    A passage: text[start:end], in characters of the stored text. A region: `box` is (x, y, width, height) in
+    pixels. All None: the whole record.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    box: tuple[float, float, float, float] | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields that are set."""
+        out: dict[str, Json] = {}
+        if self.start is not None:
+            out["start"] = self.start
+        if self.end is not None:
+            out["end"] = self.end
+        if self.box is not None:
+            out["box"] = list(self.box)
+        return out
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """Everything needed to build an encoder again, on another machine and in another year.
+
+    `family` picks the implementation (search.encoders.load); `model` is the name or path as the user gave it;
+    `accepts` lists the kinds of query it can encode ("text", "image"), empty for vectors that only a trainer
+    makes; `weights` is the sha256 of the weights; `options` holds layer, pooling, prompts and the like.
+    """
+
+    family: str
+    model: str
+    modality: Modality
+    dim: int
+    accepts: tuple[str, ...] = ()
+    weights: str | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """A JSON object that `from_json` takes back."""
+        return asdict(self) | {"accepts": list(self.accepts), "options": dict(self.options)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EncoderSpec:
+        """The spec that `to_json` wrote."""
+        return cls(
+            family=data["family"],
+            model=data["model"],
+            modality=Modality(data["modality"]),
+            dim=int(data["dim"]),
+            accepts=tuple(data["accepts"]),
+            weights=data["weights"],
+            options=dict(data["options"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A named set of vectors made by one encoder or trainer. `key` is its number in the catalog."""
+
+    key: int
+    name: str
+    modality: Modality
+    dim: int
+    metric: Metric
+    encoder: EncoderSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer: a record, how well it matches (`score`, higher is better), and what of it matched.
+
+    `text` is the passage that matched where the part is a passage, else the record's text. `part` holds
+    `start`/`end` or `box` where the match is a piece of the record, else None. `explain` is filled on request.
+    """
+
+    id: str
+    score: float
+    space: str
+    text: str | None
+    uri: str | None
+    metadata: Mapping[str, Json]
+    part: Mapping[str, Json] | None = None
+    explain: Mapping[str, Json] | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
