@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Any] | dict[str, Any]"
+Json: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 
 class Metric(StrEnum):
@@ -121,7 +121,7 @@ class Hit:
     """One answer: a record, how well it matches (`score`, higher is better), and what of it matched.
 
     `text` is the passage that matched where the part is a passage, else the record's text. `part` holds
-    `start`/`end` or `box` where the match is a piece of the record, else None. `explain` is filled on request.
+    `start`/`end` or `box` where the match is a piece of the record, else None. `explain` is set on request.
     """
 
     id: str

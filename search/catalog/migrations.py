@@ -1,0 +1,95 @@
+"""The numbered steps that bring a catalog of any age to today's schema, each in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from search.catalog.database import Database
+from search.errors import CollectionError
+from search.failpoints import Step, reached
+
+# "near" in ASCII: lets `file` and other tools tell a catalog from any other SQLite file.
+APPLICATION_ID = 0x6E656172
+
+
+def _first(connection: Connection) -> None:
+    for statement in (
+        """create table state (
+            id integer primary key check (id = 1), uuid text not null, commit_seq integer not null,
+            epoch integer not null, next_record integer not null, next_part integer not null)""",
+        """create table record (
+            key integer primary key, id text not null unique, kind text, uri text, text text,
+            metadata text not null)""",
+        """create table space (
+            key integer primary key, name text not null unique, modality text not null, dim integer not null,
+            metric text not null, encoder text not null, probes blob, snapshot text, tuning text)""",
+        """create table part (
+            key integer primary key, record_key integer not null, space_key integer not null,
+            start integer, "end" integer, box text)""",
+        "create index part_by_record on part (record_key)",
+        """create table batch (
+            key integer primary key, space_key integer not null, commit_seq integer not null,
+            n integer not null, part_keys blob not null, record_keys blob not null, vectors blob not null,
+            checksum integer not null)""",
+        "create index batch_by_space on batch (space_key, commit_seq)",
+        """create table tombstone (
+            part_key integer primary key, space_key integer not null, commit_seq integer not null)""",
+        "create index tombstone_by_space on tombstone (space_key, commit_seq)",
+        "create table model (sha256 text primary key not null, data blob not null)",
+        """create table synced (
+            space_key integer not null, record_key integer not null, digest blob not null,
+            origin text not null, primary key (space_key, record_key)) without rowid""",
+        "create table field (name text primary key not null) without rowid",
+        "create table migration (number integer primary key, applied text not null)",
+    ):
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql("insert into state values (1, ?, 0, 0, 1, 1)", (str(uuid.uuid4()),))
+    connection.exec_driver_sql(f"pragma application_id = {APPLICATION_ID}")
+
+
+# Append only: a step that has been released is never edited, since collections of its time are out there.
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
+CURRENT = len(MIGRATIONS)
+
+
+def version(connection: Connection) -> int:
+    """The number of the last migration that this catalog has seen; 0 for an empty file."""
+    return int(connection.exec_driver_sql("pragma user_version").scalar_one())
+
+
+def check_readable(found: int) -> None:
+    """Refuse a catalog from the future.
+
+    Raises:
+        CollectionError: it was written by a newer nearkin.
+    """
+    if found > CURRENT:
+        raise CollectionError(
+            f"the collection was written by a newer nearkin (format {found}, this one knows up to {CURRENT}); "
+            "upgrade with: pip install --upgrade nearkin"
+        )
+
+
+def migrate(database: Database) -> None:
+    """Apply what is missing, each step with its own record in one transaction.
+
+    Raises:
+        CollectionError: the catalog was written by a newer nearkin.
+    """
+    while True:
+        with database.writing() as connection:
+            found = version(connection)
+            check_readable(found)
+            if found == CURRENT:
+                return
+            MIGRATIONS[found](connection)
+            connection.exec_driver_sql(
+                "insert into migration values (?, ?)",
+                (found + 1, datetime.now(UTC).isoformat(timespec="seconds")),
+            )
+            reached(Step.MIGRATION_APPLIED)
+            connection.exec_driver_sql(f"pragma user_version = {found + 1}")

@@ -1,0 +1,65 @@
+"""How the vectors of one commit are packed into blobs, and checked when they come back."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.errors import CollectionCorrupt
+from search.vectors import Batch
+
+_KEY = np.dtype("<i8")
+_VALUE = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A batch as the three blobs that the catalog keeps, and the checksum over them."""
+
+    part_keys: bytes
+    record_keys: bytes
+    vectors: bytes
+    checksum: int
+
+
+def _checksum(*blobs: bytes) -> int:
+    value = 0
+    for blob in blobs:
+        value = zlib.crc32(blob, value)
+    return value
+
+
+def pack(batch: Batch) -> Packed:
+    """The blobs of `batch`, little-endian on every machine."""
+    blobs = (
+        batch.part_keys.astype(_KEY).tobytes(),
+        batch.record_keys.astype(_KEY).tobytes(),
+        batch.vectors.astype(_VALUE, copy=False).tobytes(),
+    )
+    return Packed(*blobs, checksum=_checksum(*blobs))
+
+
+def unpack(packed: Packed, n: int, dim: int, where: str) -> Batch:
+    """The batch that `pack` took, as read-only views of the blobs.
+
+    Args:
+        packed: the blobs.
+        n: how many rows the catalog says there are.
+        dim: the width of the space.
+        where: names the batch in the message.
+
+    Raises:
+        CollectionCorrupt: the checksum or a length does not match.
+    """
+    lengths = (len(packed.part_keys), len(packed.record_keys), len(packed.vectors))
+    if lengths != (n * 8, n * 8, n * dim * 4) or packed.checksum != _checksum(
+        packed.part_keys, packed.record_keys, packed.vectors
+    ):
+        raise CollectionCorrupt(f"{where} does not match its checksum; restore the collection from a backup")
+    return Batch(
+        np.frombuffer(packed.part_keys, _KEY),
+        np.frombuffer(packed.record_keys, _KEY),
+        np.frombuffer(packed.vectors, _VALUE).reshape(n, dim),
+    )

@@ -1,0 +1,111 @@
+"""The tables of the catalog as SQLAlchemy sees them; their history stands in migrations."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+# One row: the counters that give each commit, record and part its number. Numbers are never used twice.
+state = Table(
+    "state",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", Text, nullable=False),
+    Column("commit_seq", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),  # moves when compaction rewrites batches
+    Column("next_record", Integer, nullable=False),
+    Column("next_part", Integer, nullable=False),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text),
+    Column("uri", Text),
+    Column("text", Text),
+    Column("metadata", Text, nullable=False),  # a JSON object
+)
+
+space = Table(
+    "space",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("modality", Text, nullable=False),
+    Column("dim", Integer, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("encoder", Text, nullable=False),  # EncoderSpec as JSON
+    Column("probes", LargeBinary),  # vectors of fixed probe items, to notice a changed model
+    Column("snapshot", Text),  # the index file this catalog vouches for, as JSON
+    Column("tuning", Text),  # the search effort and the recall measured with it, as JSON
+)
+
+part = Table(
+    "part",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("record_key", Integer, nullable=False),
+    Column("space_key", Integer, nullable=False),
+    Column("start", Integer),
+    Column("end", Integer),
+    Column("box", Text),  # [x, y, width, height] as JSON
+)
+Index("part_by_record", part.c.record_key)
+
+# The vectors of one commit in one space, packed: row i belongs to part part_keys[i] of record record_keys[i].
+batch = Table(
+    "batch",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("space_key", Integer, nullable=False),
+    Column("commit_seq", Integer, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("part_keys", LargeBinary, nullable=False),  # int64, ascending, little-endian
+    Column("record_keys", LargeBinary, nullable=False),  # int64, little-endian
+    Column("vectors", LargeBinary, nullable=False),  # float32 rows, little-endian
+    Column("checksum", Integer, nullable=False),  # crc32 over the three blobs in this order
+)
+Index("batch_by_space", batch.c.space_key, batch.c.commit_seq)
+
+# Parts whose vectors still stand in a batch but must never be returned; emptied by compaction.
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("part_key", Integer, primary_key=True),
+    Column("space_key", Integer, nullable=False),
+    Column("commit_seq", Integer, nullable=False),
+)
+Index("tombstone_by_space", tombstone.c.space_key, tombstone.c.commit_seq)
+
+# Models that were learned from the user's own data; data is safetensors.
+model = Table(
+    "model",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# What an ingest run has already taken in: the hash of the input behind a record's vectors in a space.
+synced = Table(
+    "synced",
+    metadata,
+    Column("space_key", Integer, primary_key=True),
+    Column("record_key", Integer, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("origin", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Every metadata field that a record has had, nested ones with dots, so that a misspelt filter is an error.
+field = Table("field", metadata, Column("name", Text, primary_key=True), sqlite_with_rowid=False)
+
+# Which migrations have been applied, and when.
+migration = Table(
+    "migration",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("applied", Text, nullable=False),
+)

@@ -1,0 +1,396 @@
+"""The one object that users hold: a directory of records, their vectors, and the questions it answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from sqlalchemy import ColumnElement, Connection
+
+from search import upkeep
+from search.catalog import migrations, reads, where
+from search.catalog.database import Database
+from search.catalog.lock import WriteLock
+from search.catalog.writes import FieldNames
+from search.errors import CollectionError, CollectionNotFound, QueryError
+from search.layout import Layout, sync_directory
+from search.query import ask
+from search.query.ask import Asker
+from search.query.follow import Views
+from search.query.request import Options, asked, pictures, texts, weights
+from search.types import EncoderSpec, Hit, Json, Modality, Record, Space
+from search.vectors import checked
+from search.writer import Writer
+
+_WAIT_S = 20.0  # how long a writer waits for another one
+
+
+def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "auto") -> Collection:
+    """Open the collection in the directory `path`.
+
+    Args:
+        path: a directory; with mode "rw" it is made if it is absent.
+        mode: "r" to read only.
+        device: where query encoders run: auto, cpu, cuda[:n] or mps.
+
+    Raises:
+        CollectionNotFound: there is none, and the mode is "r".
+        CollectionError: the directory holds other files, or a newer nearkin wrote it.
+    """
+    if mode not in ("rw", "r"):
+        raise QueryError(f"mode '{mode}' is unknown; use 'rw' or 'r'")
+    layout = Layout(Path(path).expanduser())
+    if mode == "r":
+        _check_there(layout)
+    else:
+        _make(layout)
+    database = Database(layout.catalog, read_only=mode == "r")
+    try:
+        if mode == "rw":
+            migrations.migrate(database)
+        with database.reading() as connection:
+            found = migrations.version(connection)
+            migrations.check_readable(found)
+            if found == 0:
+                raise CollectionNotFound(
+                    f"{path} holds no finished collection; ingest something into it first"
+                )
+            if found < migrations.CURRENT:
+                raise CollectionError(
+                    f"{path} is of an older format; open it once for writing to bring it up to date"
+                )
+    except BaseException:
+        database.close()
+        raise
+    return Collection(layout, database, device=device)
+
+
+def _check_there(layout: Layout) -> None:
+    if not layout.catalog.is_file():
+        raise CollectionNotFound(
+            f"there is no collection at {layout.root}; name one with -c, or make it with: nearkin ingest"
+        )
+
+
+def _make(layout: Layout) -> None:
+    root = layout.root
+    try:
+        if root.exists() and not root.is_dir():
+            raise CollectionError(f"{root} is a file, not a directory; name another place for the collection")
+        if root.is_dir() and not layout.catalog.exists() and any(root.iterdir()):
+            raise CollectionError(
+                f"{root} holds other files and no collection; name an empty or a new directory"
+            )
+        root.mkdir(parents=True, exist_ok=True)
+        sync_directory(root.parent)
+    except OSError as error:
+        raise CollectionError(
+            f"{root} cannot be made ({error.strerror}); check the path and its permissions"
+        ) from None
+
+
+class Collection:
+    """Records and their vectors in a directory; use it as a context manager or `close` it.
+
+    It may be used by several threads, and by other processes at the same time: readers see each commit at their
+    next question; one process at a time writes.
+    """
+
+    def __init__(self, layout: Layout, database: Database, *, device: str) -> None:
+        self._layout = layout
+        self._database = database
+        self._lock = WriteLock(layout, _WAIT_S)
+        self._threads = threading.RLock()
+        self._names = FieldNames()
+        self._views = Views(layout)
+        self._asker = Asker(database, self._views, device)
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._layout.root
+
+    @property
+    def layout(self) -> Layout:
+        """Where its files stand."""
+        return self._layout
+
+    # ---- filling -------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        records: Iterable[Record | Mapping[str, Any]],
+        vectors: Any = None,
+        *,
+        space: str | None = None,
+    ) -> list[str]:
+        """Add records, or update those whose id is there already; durable when it returns.
+
+        Vectors made from a text that an update changes are dropped, so that none is stale: give the new ones
+        here, or let `ingest.text` make them.
+
+        Args:
+            records: `Record`s, or mappings with the fields of one.
+            vectors: (n, dim), one for each record; None stores the records alone.
+            space: where the vectors belong; made now if it is absent.
+
+        Returns:
+            The ids, in order.
+
+        Raises:
+            QueryError: a record or a vector cannot be stored, or an id stands twice; nothing is written.
+        """
+        given = [_record(one) for one in records]
+        if (vectors is None) != (space is None):
+            raise QueryError("vectors and space belong together; give both, or neither")
+        with self.writing() as writer:
+            if vectors is None or space is None:
+                writer.put(given)
+            else:
+                rows = checked(vectors)
+                there = self.spaces().get(space)
+                if there is None:
+                    spec = EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1])
+                    there = writer.space(space, spec)
+                writer.put(given, rows, there)
+                upkeep.index_if_far_behind(self._layout, self._database, self._views, there)
+        return [record.id for record in given]
+
+    def delete(self, ids: str | Sequence[str] | None = None, *, where: str | None = None) -> int:
+        """Delete records by id, or all that match a where-expression; how many were deleted.
+
+        Raises:
+            QueryError: neither or both were given.
+            FilterError: the expression cannot be used.
+        """
+        if (ids is None) == (where is None):
+            raise QueryError("say what to delete by ids or by where, one of the two")
+        with self.writing() as writer:
+            with self._database.reading() as connection:
+                if where is not None:
+                    keys = reads.matching(connection, _condition(connection, where)).tolist()
+                else:
+                    wanted = [ids] if isinstance(ids, str) else list(ids or ())
+                    keys = sorted(reads.keys_of(connection, wanted).values())
+            return writer.delete(keys) if keys else 0
+
+    @contextmanager
+    def writing(self, wait_s: float | None = None) -> Iterator[Writer]:
+        """Hold the write lock for the length of the block; `ingest` writes through this.
+
+        Raises:
+            CollectionLocked: another process is writing, and did not finish within the wait.
+            CollectionError: the collection was opened to read only.
+        """
+        if self._database.read_only:
+            raise CollectionError(f"{self.path} was opened to read only; open it with mode 'rw'")
+        with self._threads, self._lock.held(wait_s):
+            yield Writer(self._database, self._names)
+
+    # ---- asking --------------------------------------------------------------------------------------------
+
+    def get(self, ids: str | Sequence[str]) -> list[Record | None]:
+        """The records of these ids, in their order; None for an id that is not there."""
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        with self._database.reading() as connection:
+            found = reads.records_of(connection, wanted)
+        return [found[id].record if id in found else None for id in wanted]
+
+    def count(self, where: str | None = None) -> int:
+        """How many records there are, or match a where-expression.
+
+        Raises:
+            FilterError: the expression cannot be used.
+        """
+        with self._database.reading() as connection:
+            return reads.count(connection, None if where is None else _condition(connection, where))
+
+    @overload
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        k: int = 10,
+        where: str | None = None,
+        space: str | None = None,
+        image: Any = None,
+        like: str | None = None,
+        vector: Any = None,
+        explain: bool = False,
+    ) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self,
+        query: Sequence[str],
+        *,
+        k: int = 10,
+        where: str | None = None,
+        space: str | None = None,
+        image: None = None,
+        like: None = None,
+        vector: None = None,
+        explain: bool = False,
+    ) -> list[list[Hit]]: ...
+
+    def search(
+        self,
+        query: str | Sequence[str] | None = None,
+        *,
+        k: int = 10,
+        where: str | None = None,
+        space: str | None = None,
+        image: Any = None,
+        like: str | None = None,
+        vector: Any = None,
+        explain: bool = False,
+    ) -> list[Hit] | list[list[Hit]]:
+        """The k records nearest to words, a picture, a stored record or a vector; best first.
+
+        Args:
+            query: words; a list of them is answered as one batch, with one list of hits for each.
+            k: how many; if so many match, so many come back.
+            where: a condition on the records, such as `price < 80 and brand in ('A', 'B')`.
+            space: which space to search; needed only where several could answer.
+            image: a path or a PIL image (a list of them is a batch).
+            like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
+            vector: (dim,) numbers; (n, dim) is a batch.
+            explain: fill `Hit.explain` with the plan taken.
+
+        Raises:
+            QueryError: none or several ways of asking, an empty query, a bad k or vector.
+            FilterError, UnknownSpace, UnknownRecord: see their messages.
+            WrongModality: the space cannot be asked this way.
+            EncoderDrift: the model is not the one that made the space.
+        """
+        options = Options(k, where, explain)
+        way = asked(query, image, like, vector)
+        if way == "like":
+            return self.recommend(likes=[str(like)], k=k, where=where, spaces=space, explain=explain)
+        if way == "vector":
+            single, rows = ask.vectors(vector)
+            answers = self._asker.by_vector(rows, space, options)
+        else:
+            items = texts(query or ()) if way == "text" else pictures(image)
+            single = isinstance(query, str) if way == "text" else not isinstance(image, list | tuple)
+            answers = self._asker.by_item(items, way, space, options)
+        return answers[0] if single else answers
+
+    def recommend(
+        self,
+        likes: str | Sequence[str] = (),
+        dislikes: str | Sequence[str] = (),
+        *,
+        k: int = 10,
+        where: str | None = None,
+        spaces: Mapping[str, float] | Sequence[str] | str | None = None,
+        diversity: float = 0.0,
+        explain: bool = False,
+    ) -> list[Hit]:
+        """The k records nearest to the likes and farthest from the dislikes; the examples are left out.
+
+        Args:
+            likes: ids of stored records; each counts the same.
+            dislikes: likewise.
+            k: how many.
+            where: a condition on the records.
+            spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in.
+            diversity: from 0 (relevance alone) to 1 (difference alone).
+            explain: fill `Hit.explain` with the score in each space.
+
+        Raises:
+            UnknownRecord: an example is not there, or a like has no vector in any of the spaces.
+            QueryError, FilterError, UnknownSpace: see their messages.
+        """
+        options = Options(k, where, explain)
+        liked = [likes] if isinstance(likes, str) else list(likes)
+        disliked = [dislikes] if isinstance(dislikes, str) else list(dislikes)
+        if not liked:
+            raise QueryError("recommend needs at least one like; give the id of a stored record")
+        if not 0 <= diversity <= 1:
+            raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
+        return self._asker.recommend(liked, disliked, weights(spaces), diversity, options)
+
+    def spaces(self) -> dict[str, Space]:
+        """The spaces by name."""
+        with self._database.reading() as connection:
+            return reads.spaces(connection)
+
+    # ---- upkeep --------------------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Json]:
+        """What the collection holds: records, spaces, models, indexes and their measured recall, bytes on disk."""
+        return upkeep.info(self._layout, self._database)
+
+    def check(self) -> list[str]:
+        """Look for damage in every file; one line for each thing found, none if all is well."""
+        return upkeep.check(self._layout, self._database)
+
+    def index(self, progress: upkeep.Progress | None = None) -> None:
+        """Build the indexes that are missing or far behind; `ingest` calls it at the end of a run."""
+        with self.writing():
+            upkeep.index_all(self._layout, self._database, self._views, progress)
+
+    def compact(self) -> dict[str, Json]:
+        """Drop deleted vectors from the disk and build the indexes anew where that is due.
+
+        Returns:
+            Vectors dropped, and bytes on disk before and after.
+        """
+        with self.writing():
+            return upkeep.compact(self._layout, self._database, self._views)
+
+    def backup(self, path: str | Path) -> Path:
+        """Copy the collection to a new directory, while it may be written to; the copy is a collection.
+
+        Raises:
+            CollectionError: something is at `path` already.
+        """
+        return upkeep.back_up(self._layout, self._database, Path(path).expanduser())
+
+    def export(self, path: str | Path, *, vectors: bool = False, where: str | None = None) -> int:
+        """Write the records to a .jsonl file, with their vectors if asked; how many there were."""
+        with self._database.reading() as connection:
+            condition = None if where is None else _condition(connection, where)
+            return upkeep.export(connection, Path(path).expanduser(), condition, vectors=vectors)
+
+    @property
+    def database(self) -> Database:
+        """The catalog, for `ingest`."""
+        return self._database
+
+    def close(self) -> None:
+        """Give back files and memory."""
+        self._views.forget()
+        self._database.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Collection({str(self.path)!r})"
+
+
+def _record(given: Record | Mapping[str, Any]) -> Record:
+    if isinstance(given, Record):
+        return given
+    if not isinstance(given, Mapping):
+        raise QueryError(f"a record is a {type(given).__name__}; give a Record or a mapping with its fields")
+    unknown = set(given) - {"id", "kind", "uri", "text", "metadata"}
+    if unknown or "id" not in given:
+        what = f"has the unknown field '{min(unknown)}'" if unknown else "has no id"
+        raise QueryError(f"a record {what}; its fields are id, kind, uri, text and metadata (for all else)")
+    return Record(**given)
+
+
+def _condition(connection: Connection, expression: str) -> ColumnElement[bool]:
+    return where.parse(expression, reads.fields(connection))

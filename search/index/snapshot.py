@@ -1,0 +1,110 @@
+"""Snapshots of an index: written beside the old one, synced, renamed, and only then vouched for by the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from search.errors import CollectionCorrupt
+from search.failpoints import Step, reached
+from search.index.contract import Rows
+from search.index.hnsw import Graph
+from search.layout import Layout, sync_directory
+from search.types import Json, Space
+
+_MAGIC = b"nearkin index 1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the catalog vouches for: a file of this name and checksum, over the first `n` rows of the space."""
+
+    file: str
+    sha256: str
+    n: int
+    rows_sha256: str  # over the part keys that the graph's nodes stand for, in order
+
+    def to_json(self) -> dict[str, Json]:
+        """A JSON object that the constructor takes back as keywords."""
+        return asdict(self)
+
+
+def _rows_digest(rows: Rows, n: int) -> str:
+    return hashlib.sha256(rows.part_keys[:n].astype("<i8").tobytes()).hexdigest()
+
+
+def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Graph) -> Snapshot:
+    """Write the graph to a new file, durable when this returns; the caller then records it in the catalog.
+
+    The file begins with a line that names the collection and the space, so that a file which strayed here from
+    another collection is recognised.
+    """
+    reached(Step.SNAPSHOT_BEGUN)
+    layout.indexes.mkdir(exist_ok=True)
+    label = {"collection": catalog_uuid, "space": space.name, "n": graph.n}
+    content = _MAGIC + json.dumps(label).encode() + b"\n" + graph.to_bytes()
+    name = f"{space.key}-{uuid.uuid4().hex[:12]}.hnsw"
+    temporary = layout.indexes / f"{name}.new"
+    with temporary.open("wb") as file:
+        half = len(content) // 2
+        file.write(content[:half])
+        file.flush()
+        reached(Step.SNAPSHOT_WRITTEN)
+        file.write(content[half:])
+        file.flush()
+        os.fsync(file.fileno())
+    reached(Step.SNAPSHOT_SYNCED)
+    temporary.rename(layout.indexes / name)
+    sync_directory(layout.indexes)
+    reached(Step.SNAPSHOT_RENAMED)
+    return Snapshot(name, hashlib.sha256(content).hexdigest(), graph.n, _rows_digest(rows, graph.n))
+
+
+def read(layout: Layout, vouched: dict[str, Any], catalog_uuid: str, space: Space, rows: Rows) -> Graph:
+    """The graph that the catalog vouches for, after checking that it is whole and belongs to these rows.
+
+    Raises:
+        CollectionCorrupt: the file is missing, torn, changed, or belongs to other rows or another collection.
+    """
+    snapshot = Snapshot(**vouched)
+    path = layout.indexes / Path(snapshot.file).name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CollectionCorrupt(
+            f"the index {path} cannot be read ({error.strerror}); it will be built again"
+        ) from None
+    if hashlib.sha256(content).hexdigest() != snapshot.sha256 or not content.startswith(_MAGIC):
+        raise CollectionCorrupt(f"the index {path} does not match its checksum; it will be built again")
+    label, _, graph = content[len(_MAGIC) :].partition(b"\n")
+    named = json.loads(label)
+    if (named["collection"], named["space"]) != (catalog_uuid, space.name):
+        raise CollectionCorrupt(f"the index {path} belongs to another collection; it will be built again")
+    if snapshot.n > len(rows) or _rows_digest(rows, snapshot.n) != snapshot.rows_sha256:
+        raise CollectionCorrupt(f"the index {path} is of other rows; it will be built again")
+    return Graph.from_bytes(graph)
+
+
+def quarantine(layout: Layout, file: str) -> Path | None:
+    """Move a damaged index file out of the way, for inspection; where it went, or None if there is none."""
+    path = layout.indexes / Path(file).name
+    if not path.exists():
+        return None
+    layout.quarantine.mkdir(exist_ok=True)
+    target = layout.quarantine / path.name
+    path.replace(target)
+    return target
+
+
+def sweep(layout: Layout, keep: set[str]) -> None:
+    """Delete index files that the catalog does not vouch for: leftovers of a killed run or of older snapshots."""
+    if not layout.indexes.is_dir():
+        return
+    for path in layout.indexes.iterdir():
+        if path.name not in keep:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""Answers each way of asking, from one read transaction: which space, which rows may match, which hits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from sqlalchemy import Connection
+
+from search.catalog import reads, where
+from search.catalog.database import Database
+from search.errors import CollectionError, QueryError, UnknownRecord
+from search.query import plan, run
+from search.query.follow import Behind, Views
+from search.query.recommend import recommend, taste
+from search.query.request import Options
+from search.types import Hit, Json, Space
+from search.vectors import Keys, Vectors, checked, prepared
+
+if TYPE_CHECKING:
+    from search.encoders.contract import Encoder, Item
+
+Answer = TypeVar("Answer")
+_READ_AGAIN = 100  # times a reader starts anew because another thread moved on; each takes microseconds
+
+
+def vectors(vector: Any) -> tuple[bool, Vectors]:
+    """A given vector or batch of them as (n, dim) rows, and whether it was a single one.
+
+    Raises:
+        QueryError: not numbers, or of more than two dimensions.
+    """
+    try:
+        given = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise QueryError(f"the vector is not made of numbers ({error}); give a list of floats") from None
+    return given.ndim == 1, checked(np.atleast_2d(given), what="the query vectors")
+
+
+class Asker:
+    """Asks the spaces of one collection; keeps the encoders it has loaded."""
+
+    def __init__(self, database: Database, views: Views, device: str) -> None:
+        self._database = database
+        self._views = views
+        self._device = device
+        self._encoders: dict[int, Encoder] = {}
+        self._loading = threading.Lock()
+
+    def _read(self, question: Callable[[Connection], Answer]) -> Answer:
+        """Ask within one read transaction; again where another thread has moved on in between."""
+        for _ in range(_READ_AGAIN):
+            try:
+                with self._database.reading() as connection:
+                    return question(connection)
+            except Behind:
+                continue
+        raise CollectionError(f"{self._database.path} changes faster than it can be read; ask again")
+
+    def encoder(self, space: Space) -> Encoder:
+        """The encoder that made the space, checked against what it gave then.
+
+        Raises:
+            ModelUnavailable: it is not on this machine.
+            EncoderDrift: it gives other vectors now.
+        """
+        with self._loading:
+            if space.key not in self._encoders:
+                from search.encoders import load, probes
+
+                with self._database.reading() as connection:
+                    stored = reads.probes(connection, space)
+                    weights = space.encoder.weights
+                    data = reads.model(connection, weights) if weights else None
+                encoder = load.load_spec(space.encoder, data=data, device=load.Device(self._device))
+                if stored is not None:
+                    probes.check(encoder, space, stored)
+                self._encoders[space.key] = encoder
+            return self._encoders[space.key]
+
+    def by_item(
+        self, items: Sequence[Item], kind: str, space: str | None, options: Options
+    ) -> list[list[Hit]]:
+        """Hits for words or pictures, a list for each."""
+        chosen = self._read(lambda connection: plan.space_for(reads.spaces(connection), space, kind))
+        started = time.perf_counter()
+        queries = self.encoder(chosen).encode(items, role="query")
+        encoding_s = time.perf_counter() - started
+        return self._read(lambda connection: self._nearest(connection, chosen, queries, options, encoding_s))
+
+    def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
+        """Hits for given vectors, a list for each."""
+
+        def question(connection: Connection) -> list[list[Hit]]:
+            chosen = plan.space_of_vector(reads.spaces(connection), space, queries.shape[1])
+            rows = prepared(queries, chosen.dim, chosen.metric, "the query vectors")
+            return self._nearest(connection, chosen, rows, options, 0.0)
+
+        return self._read(question)
+
+    def _nearest(
+        self, connection: Connection, space: Space, queries: Vectors, options: Options, encoding_s: float
+    ) -> list[list[Hit]]:
+        started = time.perf_counter()
+        look = self._views.look(connection, reads.state(connection), space)
+        matching = _matching(connection, options)
+        found, way = run.nearest(look, queries, options.k, run.allowed_rows(look.rows, matching, None))
+        said: dict[str, Json] = {
+            "space": space.name,
+            "plan": way.to_json(),
+            "encode_ms": round(encoding_s * 1e3, 3),
+            "search_ms": round((time.perf_counter() - started) * 1e3, 3),
+        }
+        answers = []
+        for one in found:
+            n = len(one.part_keys)
+            answers.append(
+                run.hits(connection, one, [space.name] * n, [said] * n if options.explain else None)
+            )
+        return answers
+
+    def recommend(
+        self,
+        likes: Sequence[str],
+        dislikes: Sequence[str],
+        weights: Mapping[str, float] | None,
+        diversity: float,
+        options: Options,
+    ) -> list[Hit]:
+        """Hits near the likes and far from the dislikes."""
+        return self._read(
+            lambda connection: self._recommend(connection, likes, dislikes, weights, diversity, options)
+        )
+
+    def _recommend(
+        self,
+        connection: Connection,
+        likes: Sequence[str],
+        dislikes: Sequence[str],
+        weights: Mapping[str, float] | None,
+        diversity: float,
+        options: Options,
+    ) -> list[Hit]:
+        keys = reads.keys_of(connection, [*likes, *dislikes])
+        unknown = list(dict.fromkeys(id for id in [*likes, *dislikes] if id not in keys))
+        if unknown:
+            raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
+        spaces = reads.spaces(connection)
+        examples = (likes, dislikes)
+        tastes, homeless = [], dict.fromkeys(likes)
+        for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
+            space = plan.named(spaces, name)
+            parts = reads.parts_of(connection, space, keys.values())
+            liked, disliked = ([parts.get(keys[id], []) for id in some] for some in examples)
+            for id, there in zip(likes, liked, strict=True):
+                if there:
+                    homeless.pop(id, None)
+            if any(liked):
+                look = self._views.look(connection, reads.state(connection), space)
+                tastes.append(taste(space, look, weight, liked, disliked))
+        if homeless:
+            place = "the spaces asked" if weights else "any space"
+            raise UnknownRecord(
+                f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
+            )
+        excluded = np.array(sorted(keys.values()), dtype=np.int64)
+        chosen = recommend(tastes, options.k, _matching(connection, options), excluded, diversity)
+        said = [{"scores": scores} for scores in chosen.scores] if options.explain else None
+        return run.hits(connection, chosen.found, chosen.spaces, said)
+
+
+def _names(ids: Iterable[str]) -> str:
+    return ", ".join(f"'{id}'" for id in ids)
+
+
+def _matching(connection: Connection, options: Options) -> Keys | None:
+    if options.where is None:
+        return None
+    return reads.matching(connection, where.parse(options.where, reads.fields(connection)))

@@ -1,0 +1,153 @@
+"""Recommendation from examples: what is near the likes and far from the dislikes, over several spaces at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.index.view import Look
+from search.query.run import Found, mask_of, nearest
+from search.types import Json, Metric, Space
+from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
+
+_SHORTLIST = 20  # candidates taken from each space for each hit wanted, where a space is not scanned whole
+_LEAST = 500
+_POOL = 5  # candidates looked at for each hit wanted when the hits are to be diverse
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What the examples say in one space: the sum of the likes' unit vectors less that of the dislikes."""
+
+    space: Space
+    look: Look
+    weight: float
+    query: Vectors  # (1, dim), of unit length under the cosine
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """The records chosen, best first; for each, the space that speaks most for it and the score in each space."""
+
+    found: Found
+    spaces: list[str]
+    scores: list[dict[str, Json]]
+
+
+def taste(
+    space: Space, look: Look, weight: float, likes: Sequence[Sequence[int]], dislikes: Sequence[Sequence[int]]
+) -> Taste:
+    """The taste of examples given by their part keys in this space; at least one of the likes has some.
+
+    Each example counts once, however many parts it has. (Adding and subtracting unit vectors is how analogies
+    are solved in Mikolov, Yih & Zweig 2013, sec. 5; with one like it is plain nearest-neighbour search.)
+    """
+    liked = [parts for parts in likes if parts]
+    total = np.sum([_middle(look, parts) for parts in liked], axis=0)
+    disliked = [_middle(look, parts) for parts in dislikes if parts]
+    if disliked:
+        total = total - np.sum(disliked, axis=0)
+    query = np.asarray(total, dtype=np.float32)[None, :]
+    if space.metric is Metric.COSINE:
+        query = unit_rows(query)
+    else:
+        query = query / np.float32(max(len(liked) - len(disliked), 1))
+    return Taste(space, look, weight, query)
+
+
+def _middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
+    """The mean of a record's vectors in a space, scaled to length 1 where they are compared by the cosine."""
+    rows = look.rows
+    vectors = rows.matrix[np.searchsorted(rows.part_keys, np.asarray(part_keys, dtype=np.int64))]
+    mean = vectors.mean(axis=0)
+    return unit_rows(mean[None, :])[0] if look.flat.metric is Metric.COSINE else mean
+
+
+def recommend(
+    tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys, diversity: float
+) -> Recommended:
+    """The best k records by the weighted mean of their scores in each space.
+
+    A record without a vector in a space has the score 0 there: nothing is known for or against it. Where a space
+    has an approximate index the candidates are the best of each space; else every record is a candidate. Either
+    way the scores are exact.
+    """
+    candidates = _candidates(tastes, k, matching, excluded)
+    total = np.zeros(len(candidates), np.float32)
+    weight_sum = sum(taste.weight for taste in tastes)
+    share = np.full((len(tastes), len(candidates)), -np.inf, np.float32)
+    parts = np.zeros((len(tastes), len(candidates)), np.int64)
+    for number, taste in enumerate(tastes):
+        scored = _scored(taste, candidates)
+        at = np.searchsorted(candidates, scored.record_keys)
+        share[number, at] = scored.scores * np.float32(taste.weight / weight_sum)
+        parts[number, at] = scored.part_keys
+        total[at] += share[number, at]
+    known = np.isfinite(share).any(axis=0)
+    order = np.flatnonzero(known)
+    order = order[np.lexsort((candidates[order], -total[order]))]
+    if diversity > 0:
+        order = order[: max(k * _POOL, 100)]
+        order = order[
+            diverse(total[order], _side_by_side(tastes, parts[:, order], share[:, order]), k, diversity)
+        ]
+    order = order[:k]
+    strongest = np.argmax(share[:, order], axis=0) if len(order) else np.empty(0, np.int64)
+    found = Found(parts[strongest, order], candidates[order], total[order])
+    names = [tastes[number].space.name for number in strongest]
+    scores = [
+        {
+            taste.space.name: float(share[number, at] * weight_sum / taste.weight)
+            for number, taste in enumerate(tastes)
+            if np.isfinite(share[number, at])
+        }
+        for at in order
+    ]
+    return Recommended(found, names, scores)
+
+
+def _candidates(tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys) -> Keys:
+    """Keys of the records to score, ascending."""
+    found: list[Keys] = []
+    scan_all = all(taste.look.graph is None for taste in tastes)
+    for taste in tastes:
+        rows = taste.look.rows
+        allowed = rows.alive.copy() if matching is None else rows.alive & mask_of(rows, matching)
+        allowed &= ~mask_of(rows, excluded)
+        if scan_all:
+            found.append(np.unique(rows.record_keys[allowed]))
+        else:
+            wanted = max(k * _SHORTLIST, _LEAST)
+            found.append(nearest(taste.look, taste.query, wanted, allowed)[0][0].record_keys)
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+
+def _scored(taste: Taste, candidates: Keys) -> Found:
+    """The best part of each candidate that has one in this space, in the order of the record keys."""
+    rows = taste.look.rows
+    at = np.flatnonzero(mask_of(rows, candidates) & rows.alive)
+    matrix = rows.matrix if len(at) == len(rows) else rows.matrix[at]
+    scores = similarity(matrix, taste.query, taste.space.metric)[0]
+    owners = rows.record_keys[at]
+    order = np.lexsort((-scores, owners))
+    owners = owners[order]
+    first = np.ones(len(owners), dtype=bool)
+    first[1:] = owners[1:] != owners[:-1]
+    best = order[first]
+    return Found(rows.part_keys[at[best]], owners[first], scores[best])
+
+
+def _side_by_side(tastes: Sequence[Taste], parts: NDArray[np.int64], share: NDArray[np.float32]) -> Vectors:
+    """Rows (n, sum of dims) whose inner product is the weighted mean of the cosines in each space."""
+    weight_sum = sum(taste.weight for taste in tastes)
+    blocks = []
+    for number, taste in enumerate(tastes):
+        rows = taste.look.rows
+        block = np.zeros((parts.shape[1], taste.space.dim), np.float32)
+        there = np.isfinite(share[number])
+        block[there] = unit_rows(rows.matrix[np.searchsorted(rows.part_keys, parts[number, there])])
+        blocks.append(block * np.float32((taste.weight / weight_sum) ** 0.5))
+    return np.concatenate(blocks, axis=1)

@@ -1,0 +1,89 @@
+"""A question as the user put it, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from search.errors import QueryError
+
+Asked: TypeAlias = Literal["text", "image", "like", "vector"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all questions have in common."""
+
+    k: int = 10
+    where: str | None = None
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
+            raise QueryError(
+                f"k must be a whole number of at least 1, not {self.k!r}; say how many hits you want"
+            )
+
+
+def asked(query: object, image: object, like: object, vector: object) -> Asked:
+    """Which of the four ways of asking was used.
+
+    Raises:
+        QueryError: none of them, or several.
+    """
+    given: list[Asked] = []
+    if query is not None:
+        given.append("text")
+    if image is not None:
+        given.append("image")
+    if like is not None:
+        given.append("like")
+    if vector is not None:
+        given.append("vector")
+    if len(given) == 1:
+        return given[0]
+    if not given:
+        raise QueryError("nothing to search for; give words, an image, a stored id (like) or a vector")
+    raise QueryError(f"{' and '.join(given)} were given together; ask by one of them at a time")
+
+
+def texts(query: str | Sequence[str]) -> list[str]:
+    """The queries as a list.
+
+    Raises:
+        QueryError: one is not a string, or has no words in it.
+    """
+    several = [query] if isinstance(query, str) else list(query)
+    for number, words in enumerate(several):
+        where = "" if isinstance(query, str) else f" number {number + 1}"
+        if not isinstance(words, str):
+            raise QueryError(f"query{where} is a {type(words).__name__}; give words as a string")
+        if not words.strip():
+            raise QueryError(f"query{where} is empty; give some words")
+    return several
+
+
+def pictures(image: Any) -> list[Any]:
+    """The pictures as a list of paths or PIL images."""
+    several = list(image) if isinstance(image, list | tuple) else [image]
+    return [Path(one) if isinstance(one, str) else one for one in several]
+
+
+def weights(spaces: Mapping[str, float] | Sequence[str] | str | None) -> dict[str, float] | None:
+    """The weight of each space that was named, or None where none was.
+
+    Raises:
+        QueryError: a weight is not a positive number.
+    """
+    if spaces is None:
+        return None
+    if isinstance(spaces, str):
+        return {spaces: 1.0}
+    if not isinstance(spaces, Mapping):
+        return dict.fromkeys(spaces, 1.0)
+    for name, weight in spaces.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            raise QueryError(f"the weight of space '{name}' is {weight!r}; give a positive number")
+    return {name: float(weight) for name, weight in spaces.items()}

@@ -1,0 +1,159 @@
+"""Row maths on numpy arrays: checking, normalising, scoring, the best k, and choosing a diverse subset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import QueryError
+from search.types import Metric
+
+Vectors: TypeAlias = NDArray[np.float32]
+Keys: TypeAlias = NDArray[np.int64]
+
+_SHORTEST = 1e-12  # below this a vector has no direction worth keeping
+_SPARSE = 4  # gather the usable rows where fewer than one in so many is usable
+_BLOCK = 1 << 24  # scores held at once in a batch of queries: 64 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one space: row i of `vectors` belongs to part `part_keys[i]` of record `record_keys[i]`."""
+
+    part_keys: Keys  # (n,), ascending
+    record_keys: Keys  # (n,)
+    vectors: Vectors  # (n, dim)
+
+
+def checked(matrix: Any, dim: int | None = None, what: str = "vectors") -> Vectors:
+    """`matrix` as a C-ordered (n, dim) float32 array; never the caller's own memory changed.
+
+    Args:
+        matrix: anything numpy can read as numbers, two-dimensional.
+        dim: the width it must have; None takes any.
+        what: how to call it in the message.
+
+    Raises:
+        QueryError: not numbers, not two-dimensional, the wrong width, or NaN or infinity in a row.
+    """
+    try:
+        rows = np.ascontiguousarray(matrix, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise QueryError(
+            f"{what} are not an array of numbers ({error}); give a float matrix (n, dim)"
+        ) from None
+    if rows.ndim != 2:
+        raise QueryError(f"{what} have the shape {rows.shape}; give a matrix (n, dim)")
+    if dim is not None and rows.shape[1] != dim:
+        raise QueryError(
+            f"{what} have {rows.shape[1]} dimensions where the space has {dim}; use its own model"
+        )
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise QueryError(f"{what} hold NaN or infinity in row {bad[0]}; remove or repair the row")
+    return rows
+
+
+def unit_rows(matrix: Vectors) -> Vectors:
+    """A copy of (n, dim) with each row scaled to length 1; a row of zeros stays zero."""
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return np.asarray(matrix / np.maximum(lengths, _SHORTEST), dtype=np.float32)
+
+
+def prepared(matrix: Any, dim: int | None, metric: Metric, what: str = "vectors") -> Vectors:
+    """`matrix` checked, and of unit length where the metric is the cosine.
+
+    Raises:
+        QueryError: as `checked`; or a row of zeros under the cosine, since it has no direction.
+    """
+    rows = checked(matrix, dim, what)
+    if metric is not Metric.COSINE:
+        return rows
+    zero = np.flatnonzero(np.linalg.norm(rows, axis=1) < _SHORTEST)
+    if len(zero):
+        raise QueryError(
+            f"{what} hold only zeros in row {zero[0]}; a cosine needs a direction, leave the row out"
+        )
+    return unit_rows(rows)
+
+
+def similarity(matrix: Vectors, queries: Vectors, metric: Metric) -> NDArray[np.float32]:
+    """Scores (n_queries, n) of each row of `matrix` (n, dim) for each of `queries` (n_queries, dim)."""
+    scores = queries @ matrix.T
+    if metric is Metric.L2:
+        scores *= 2
+        scores -= np.einsum("nd,nd->n", matrix, matrix)[None, :]
+        scores -= np.einsum("nd,nd->n", queries, queries)[:, None]
+    return np.asarray(scores, dtype=np.float32)
+
+
+def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Positions of the k best of `scores` (n,), best first; among equals the earlier position first."""
+    n = len(scores)
+    if k >= n:
+        chosen = np.arange(n)
+    else:
+        kth = -np.partition(-scores, k - 1)[k - 1]
+        chosen = np.flatnonzero(scores >= kth)
+    return chosen[np.argsort(-scores[chosen], kind="stable")][:k].astype(np.int64)
+
+
+def exact_search(
+    matrix: Vectors, queries: Vectors, k: int, metric: Metric, usable: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Positions and scores (n_queries, min(k, usable rows)) of the best rows for each query, by scanning.
+
+    `usable` is a mask (n,) over the rows; None allows all. Few usable rows are gathered and scored alone;
+    many are scored where they stand, which costs less than copying them.
+    """
+    n = len(matrix)
+    if usable is not None:
+        n_usable = int(np.count_nonzero(usable))
+        if n_usable * _SPARSE < n:
+            chosen = np.flatnonzero(usable)
+            positions, best = exact_search(matrix[chosen], queries, k, metric)
+            return chosen[positions], best
+        k = min(k, n_usable)
+    k = min(k, n)
+    positions = np.empty((len(queries), k), np.int64)
+    best = np.empty((len(queries), k), np.float32)
+    if k == 0:
+        return positions, best
+    step = max(1, _BLOCK // n)
+    for begin in range(0, len(queries), step):
+        block = similarity(matrix, queries[begin : begin + step], metric)
+        if usable is not None:
+            block[:, ~usable] = -np.inf
+        for row, scores in enumerate(block, begin):
+            positions[row] = top_k(scores, k)
+            best[row] = scores[positions[row]]
+    return positions, best
+
+
+def diverse(relevance: NDArray[np.float32], matrix: Vectors, k: int, diversity: float) -> NDArray[np.int64]:
+    """Positions of k candidates chosen by maximal marginal relevance, in the order chosen.
+
+    Each step takes the candidate with the best (1 - diversity) * relevance - diversity * (largest cosine to
+    those already taken) (Carbonell & Goldstein 1998, sec. 2).
+
+    Args:
+        relevance: (n,) scores, higher is better.
+        matrix: (n, dim) unit rows of the candidates.
+        k: how many to choose.
+        diversity: 0 keeps the order of relevance; 1 looks at difference alone.
+    """
+    left = np.ones(len(relevance), dtype=bool)
+    nearest = np.zeros(len(relevance), dtype=np.float32)
+    chosen: list[int] = []
+    for step in range(min(k, len(relevance))):
+        penalty = nearest if step else np.zeros_like(nearest)
+        value = np.where(left, (1 - diversity) * relevance - diversity * penalty, -np.inf)
+        best = int(np.argmax(value))
+        chosen.append(best)
+        left[best] = False
+        closeness = matrix @ matrix[best]
+        nearest = closeness if step == 0 else np.maximum(nearest, closeness)
+    return np.array(chosen, dtype=np.int64)

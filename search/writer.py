@@ -1,0 +1,148 @@
+"""The hand that writes: holds the collection's lock and turns each call into one durable commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from sqlalchemy import Connection
+
+from search.catalog import reads, writes
+from search.catalog.database import Database
+from search.catalog.writes import FieldNames, Pieces, Provenance, Written
+from search.errors import CollectionError, QueryError, UnknownSpace
+from search.failpoints import Step, reached
+from search.types import WHOLE, EncoderSpec, Metric, Part, Record, Space
+from search.vectors import Vectors, prepared
+
+
+class Writer:
+    """Commits to one collection; made by `Collection.writing`, which holds the lock for its life.
+
+    Each method is whole and durable when it returns, or has changed nothing when it raises.
+    """
+
+    def __init__(self, database: Database, names: FieldNames) -> None:
+        self._database = database
+        self._names = names
+
+    def space(
+        self,
+        name: str,
+        encoder: EncoderSpec,
+        *,
+        metric: Metric = Metric.COSINE,
+        probes: Vectors | None = None,
+        model: bytes | None = None,
+    ) -> Space:
+        """The space of this name, made now if there is none.
+
+        Args:
+            name: how the user calls it.
+            encoder: what makes its vectors.
+            metric: how they are compared.
+            probes: (n, dim) vectors of the probe items, to notice a changed model later.
+            model: the bytes of a learned model, to be kept in the catalog.
+
+        Raises:
+            CollectionError: there is one, and another model made it.
+        """
+        if not name.strip():
+            raise CollectionError("a space needs a name; give it at least one letter")
+        with self._committing() as connection:
+            there = reads.spaces(connection).get(name)
+            if there is None:
+                if model is not None:
+                    writes.keep_model(connection, hashlib.sha256(model).hexdigest(), model)
+                return writes.create_space(connection, name, metric, encoder, probes)
+        _check_same(there, encoder, metric)
+        return there
+
+    def respecify(self, space: Space, encoder: EncoderSpec) -> Space:
+        """Say that the space's vectors are made by `encoder` from now on; for trainers, which replace them all."""
+        with self._committing() as connection:
+            writes.respecify(connection, space, encoder)
+        return Space(space.key, space.name, encoder.modality, space.dim, space.metric, encoder)
+
+    def put(
+        self,
+        records: Sequence[Record],
+        vectors: Vectors | None = None,
+        space: Space | None = None,
+        *,
+        parts: Sequence[Sequence[Part]] | None = None,
+        provenance: Sequence[Provenance] = (),
+        merge: bool = False,
+    ) -> Written:
+        """Add or update records with, where given, their vectors in one space, as one commit.
+
+        Args:
+            records: each id once.
+            vectors: (n, dim), the parts of the first record, then those of the second, and so on.
+            space: where the vectors belong.
+            parts: the parts of each record; None where each record is one part.
+            provenance: for each record, what its vectors were made from; empty if unknown.
+            merge: join metadata key by key where a record has vectors in other spaces too.
+
+        Raises:
+            QueryError: a record or a vector cannot be stored; nothing is written.
+        """
+        pieces = None
+        if vectors is not None:
+            if space is None:
+                raise UnknownSpace("vectors were given without a space; name the space that they belong to")
+            each = parts if parts is not None else [(WHOLE,)] * len(records)
+            owners = np.repeat(np.arange(len(records)), [len(some) for some in each])
+            if len(owners) != len(vectors):
+                raise QueryError(
+                    f"{len(vectors)} vectors were given for {len(owners)} records; give one for each"
+                )
+            rows = prepared(vectors, space.dim, space.metric)
+            pieces = Pieces(
+                space, owners.tolist(), [part for some in each for part in some], rows, provenance
+            )
+        with self._committing() as connection:
+            written = writes.put(connection, records, pieces, self._names, merge=merge)
+        self._names.known.update(self._names.new_in(records))
+        return written
+
+    def delete(self, keys: Sequence[int]) -> int:
+        """Delete records by their keys, with all their vectors; how many there were."""
+        with self._committing() as connection:
+            return writes.delete_records(connection, np.asarray(keys, dtype=np.int64))
+
+    def withdraw(self, ids: Sequence[str], space: Space) -> int:
+        """Take records out of one space, and delete those that then have no vector left; how many were taken out."""
+        with self._committing() as connection:
+            keys = list(reads.keys_of(connection, ids).values())
+            return writes.withdraw(connection, np.asarray(keys, dtype=np.int64), space) if keys else 0
+
+    @contextmanager
+    def _committing(self) -> Iterator[Connection]:
+        with self._database.writing() as connection:
+            yield connection
+        reached(Step.COMMIT_DONE)
+
+
+def _check_same(there: Space, encoder: EncoderSpec, metric: Metric) -> None:
+    made = there.encoder
+    if metric is not there.metric:
+        raise CollectionError(
+            f"space '{there.name}' compares by {there.metric}, not by {metric}; give another name with --space"
+        )
+    same_weights = (
+        made.weights == encoder.weights if made.weights and encoder.weights else made.model == encoder.model
+    )
+    same_options = json.dumps(dict(made.options), sort_keys=True) == json.dumps(
+        dict(encoder.options), sort_keys=True
+    )
+    if made.family == encoder.family and made.dim == encoder.dim and same_weights and same_options:
+        return
+    how = "" if made.model != encoder.model else ", with other weights or settings"
+    raise CollectionError(
+        f"space '{there.name}' was made by {made.model} ({made.dim} dimensions), and this is {encoder.model} "
+        f"({encoder.dim}){how}; give another name with --space"
+    )
