@@ -1,0 +1,30 @@
+"""Fills nearkin's collections: texts, pictures, graphs, and vectors made elsewhere."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest.learn.nodes.load import NodeSettings
+    from ingest.report import Options, Progress, Report
+    from ingest.verbs import EdgeFormat, graph, images, text, vectors
+
+__all__ = ["EdgeFormat", "NodeSettings", "Options", "Progress", "Report", "graph", "images", "text", "vectors"]
+
+_HOMES = {
+    "EdgeFormat": "ingest.verbs",
+    "NodeSettings": "ingest.learn.nodes.load",
+    "Options": "ingest.report",
+    "Progress": "ingest.report",
+    "Report": "ingest.report",
+    "graph": "ingest.verbs",
+    "images": "ingest.verbs",
+    "text": "ingest.verbs",
+    "vectors": "ingest.verbs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name needs, numpy and FAISS among it, when it is first asked for."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ingest' has no attribute '{name}'")

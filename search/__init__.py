@@ -1,6 +1,7 @@
 """nearkin's collections and the questions they answer: `search.open`, then `Collection.search` and `recommend`."""
 
-from search.collection import Collection, open  # noqa: A004 - search.open is the public name
+from typing import TYPE_CHECKING, Any
+
 from search.errors import (
     CollectionCorrupt,
     CollectionError,
@@ -20,6 +21,9 @@ from search.errors import (
 )
 from search.types import Hit, Record
 from search.version import __version__
+
+if TYPE_CHECKING:
+    from search.collection import Collection, open  # noqa: A004 - search.open is the public name
 
 __all__ = [
     "Collection",
@@ -43,3 +47,12 @@ __all__ = [
     "__version__",
     "open",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the collection, and with it SQLAlchemy, numpy and FAISS, when it is first asked for."""
+    if name in ("Collection", "open"):
+        from search import collection
+
+        return getattr(collection, name)
+    raise AttributeError(f"module 'search' has no attribute '{name}'")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import ColumnElement, Connection
 
@@ -18,13 +18,16 @@ from search.catalog.lock import WriteLock
 from search.catalog.writes import FieldNames
 from search.errors import CollectionError, CollectionNotFound, QueryError
 from search.layout import Layout, sync_directory
-from search.query import ask
+from search.query import ask, plan
 from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options, asked, pictures, texts, weights
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Space
 from search.vectors import checked
 from search.writer import Writer
+
+if TYPE_CHECKING:
+    from search.encoders.contract import Encoder
 
 _WAIT_S = 20.0  # how long a writer waits for another one
 
@@ -319,6 +322,20 @@ class Collection:
         """The spaces by name."""
         with self._database.reading() as connection:
             return reads.spaces(connection)
+
+    def ids_in(self, space: Space) -> list[str]:
+        """The ids of the records that have vectors in the space."""
+        with self._database.reading() as connection:
+            return reads.ids_in(connection, space)
+
+    def origins(self, space: str) -> list[str]:
+        """The files and folders that the vectors of a space came from."""
+        with self._database.reading() as connection:
+            return reads.origins(connection, plan.named(reads.spaces(connection), space))
+
+    def encoder(self, space: str) -> Encoder:
+        """The encoder of a space, loaded once and checked against what it gave when the space was made."""
+        return self._asker.encoder(plan.named(self.spaces(), space))
 
     # ---- upkeep --------------------------------------------------------------------------------------------
 

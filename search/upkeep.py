@@ -83,9 +83,8 @@ def check(layout: Layout, database: Database) -> list[str]:
     """One line for each thing found damaged; none if all is well."""
     found: list[str] = []
     with database.reading() as connection:
-        for row in connection.exec_driver_sql("pragma integrity_check(20)"):
-            if row[0] != "ok":
-                found.append(f"the catalog is damaged: {row[0]}")
+        said = connection.exec_driver_sql("pragma integrity_check(20)").scalars()
+        found += [f"the catalog is damaged: {line}; restore a backup" for line in said if line != "ok"]
         state = reads.state(connection)
         for space in reads.spaces(connection).values():
             found += _check_space(connection, layout, state, space)

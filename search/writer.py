@@ -61,11 +61,23 @@ class Writer:
         _check_same(there, encoder, metric)
         return there
 
-    def respecify(self, space: Space, encoder: EncoderSpec) -> Space:
-        """Say that the space's vectors are made by `encoder` from now on; for trainers, which replace them all."""
+    def trained_space(self, name: str, encoder: EncoderSpec) -> Space:
+        """The space of a trainer, whose vectors are all about to be replaced, so that its settings may change.
+
+        Raises:
+            CollectionError: there is one of another kind or width.
+        """
         with self._committing() as connection:
-            writes.respecify(connection, space, encoder)
-        return Space(space.key, space.name, encoder.modality, space.dim, space.metric, encoder)
+            there = reads.spaces(connection).get(name)
+            if there is None:
+                return writes.create_space(connection, name, Metric.COSINE, encoder, None)
+            if there.modality is not encoder.modality or there.dim != encoder.dim:
+                raise CollectionError(
+                    f"space '{name}' holds {there.modality} vectors of {there.dim} dimensions made by "
+                    f"{there.encoder.model}, not {encoder.modality} vectors of {encoder.dim}; give another --space"
+                )
+            writes.respecify(connection, there, encoder)
+        return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
     def put(
         self,
@@ -85,7 +97,7 @@ class Writer:
             space: where the vectors belong.
             parts: the parts of each record; None where each record is one part.
             provenance: for each record, what its vectors were made from; empty if unknown.
-            merge: join metadata key by key where a record has vectors in other spaces too.
+            merge: keep the kind and join metadata key by key where a record has vectors in other spaces too.
 
         Raises:
             QueryError: a record or a vector cannot be stored; nothing is written.
@@ -114,11 +126,17 @@ class Writer:
         with self._committing() as connection:
             return writes.delete_records(connection, np.asarray(keys, dtype=np.int64))
 
-    def withdraw(self, ids: Sequence[str], space: Space) -> int:
-        """Take records out of one space, and delete those that then have no vector left; how many were taken out."""
+    def withdraw(self, ids: Sequence[str], space: Space, *, keep_records: bool = False) -> int:
+        """Take records out of one space; how many. Those left without any vector are deleted unless kept."""
         with self._committing() as connection:
             keys = list(reads.keys_of(connection, ids).values())
-            return writes.withdraw(connection, np.asarray(keys, dtype=np.int64), space) if keys else 0
+            return (
+                writes.withdraw(
+                    connection, np.asarray(keys, dtype=np.int64), space, keep_records=keep_records
+                )
+                if keys
+                else 0
+            )
 
     @contextmanager
     def _committing(self) -> Iterator[Connection]:

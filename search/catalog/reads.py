@@ -248,6 +248,22 @@ def ids_from(connection: Connection, space: Space, origins: Sequence[str]) -> It
     return iter(connection.execute(query).scalars().all())
 
 
+def ids_in(connection: Connection, space: Space) -> list[str]:
+    """Ids of the records that have a vector in the space, in the order in which they were first added."""
+    record, part = schema.record.c, schema.part.c
+    inside = select(part.record_key).where(part.space_key == space.key)
+    return list(
+        connection.execute(select(record.id).where(record.key.in_(inside)).order_by(record.key)).scalars()
+    )
+
+
+def origins(connection: Connection, space: Space) -> list[str]:
+    """The files and folders that the space's vectors came from, sorted."""
+    columns = schema.synced.c
+    query = select(columns.origin).where(columns.space_key == space.key).distinct().order_by(columns.origin)
+    return list(connection.execute(query).scalars())
+
+
 def counts(connection: Connection) -> dict[int, tuple[int, int]]:
     """For each space key: how many records have vectors in it, and how many parts they have."""
     rows = connection.exec_driver_sql(

@@ -135,8 +135,9 @@ def put(
 ) -> Written:
     """Add or update records and, where `pieces` are given, replace their vectors in that space.
 
-    A field of a record that is None leaves the stored value; metadata are replaced, or with `merge` joined key
-    by key where the record has vectors in another space too. Where the text of a record changes, vectors made
+    A field of a record that is None leaves the stored value; metadata are replaced. With `merge`, a record
+    that has vectors in another space too keeps its kind, and its metadata are joined with the new key by key.
+    Where the text of a record changes, vectors made
     from its old text in other spaces are dropped with it.
 
     Raises:
@@ -151,13 +152,15 @@ def put(
     counters = reads.state(connection)
     commit_seq = counters.commit_seq + 1
     stored = reads.records_of(connection, ids)
-    keys = _write_records(connection, records, said, stored, counters.next_record, merge)
+    written = pieces.space if pieces else None
+    merged = _with_other_vectors(connection, stored, written) if merge and stored else set()
+    keys = _write_records(connection, records, said, stored, counters.next_record, merged)
     new_fields = names.new_in(records)
     if new_fields:
         connection.execute(
             insert(schema.field).prefix_with("or ignore"), [{"name": name} for name in sorted(new_fields)]
         )
-    _drop_stale(connection, records, stored, pieces.space if pieces else None, commit_seq)
+    _drop_stale(connection, records, stored, written, commit_seq)
     reached(Step.COMMIT_RECORDS)
     n_parts = _write_pieces(connection, pieces, keys, counters.next_part, commit_seq) if pieces else 0
     reached(Step.COMMIT_VECTORS)
@@ -178,13 +181,15 @@ def _write_records(
     said: Sequence[str | None],
     stored: Mapping[str, reads.Stored],
     next_record: int,
-    merge: bool,
+    merged: set[int],
 ) -> list[int]:
-    """Insert or update the rows; the key of each record, in their order."""
+    """Insert or update the rows; the key of each record, in their order.
+
+    Those whose key is in `merged` keep their kind, and their metadata are joined with the new.
+    """
     keys: list[int] = []
     fresh: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
-    shared = _with_other_vectors(connection, stored) if merge and stored else set()
     for record, metadata in zip(records, said, strict=True):
         old = stored.get(record.id)
         if old is None:
@@ -192,10 +197,13 @@ def _write_records(
             fresh.append((keys[-1], record.id, record.kind, record.uri, record.text, metadata or "{}"))
             continue
         keys.append(old.key)
-        if metadata is not None and old.key in shared:
+        kind = record.kind
+        if old.key in merged:
+            kind = old.record.kind or kind
+        if metadata is not None and old.key in merged:
             joined = {**(old.record.metadata or {}), **(record.metadata or {})}
             metadata = json.dumps(joined, ensure_ascii=False)
-        changed.append((record.kind, record.uri, record.text, metadata, old.key))
+        changed.append((kind, record.uri, record.text, metadata, old.key))
     if fresh:
         connection.exec_driver_sql(
             "insert into record (key, id, kind, uri, text, metadata) values (?, ?, ?, ?, ?, ?)", fresh
@@ -209,17 +217,18 @@ def _write_records(
     return keys
 
 
-def _with_other_vectors(connection: Connection, stored: Mapping[str, reads.Stored]) -> set[int]:
-    """Keys of those records that have vectors in more than one space, or in none."""
+def _with_other_vectors(
+    connection: Connection, stored: Mapping[str, reads.Stored], written: Space | None
+) -> set[int]:
+    """Keys of those records that have vectors in a space other than the one being written."""
     columns = schema.part.c
     query = (
         select(columns.record_key)
         .where(among(columns.record_key, [old.key for old in stored.values()]))
-        .group_by(columns.record_key)
-        .having(func.count(columns.space_key.distinct()) == 1)
+        .where(columns.space_key != (written.key if written is not None else -1))
+        .distinct()
     )
-    alone = set(connection.execute(query).scalars())
-    return {old.key for old in stored.values()} - alone
+    return set(connection.execute(query).scalars())
 
 
 def _drop_stale(
@@ -337,15 +346,16 @@ def delete_records(connection: Connection, keys: Keys) -> int:
     return len(listed)
 
 
-def withdraw(connection: Connection, keys: Keys, space: Space) -> int:
-    """Take records out of one space; those left without any vector are deleted. How many were taken out."""
+def withdraw(connection: Connection, keys: Keys, space: Space, *, keep_records: bool) -> int:
+    """Take records out of one space; how many. Those left without any vector are deleted unless kept."""
     reached(Step.COMMIT_BEGUN)
     commit_seq = reads.state(connection).commit_seq + 1
     listed = keys.tolist()
     drop_parts(connection, listed, [space.key], commit_seq)
     reached(Step.COMMIT_VECTORS)
-    has_part = exists().where(schema.part.c.record_key == schema.record.c.key)
-    connection.execute(delete(schema.record).where(among(schema.record.c.key, listed), ~has_part))
+    if not keep_records:
+        has_part = exists().where(schema.part.c.record_key == schema.record.c.key)
+        connection.execute(delete(schema.record).where(among(schema.record.c.key, listed), ~has_part))
     reached(Step.COMMIT_RECORDS)
     connection.execute(update(schema.state).values(commit_seq=commit_seq))
     reached(Step.COMMIT_STATE)

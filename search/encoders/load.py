@@ -40,11 +40,10 @@ def load_named(
         MissingExtra: the library that the model comes from is not installed.
     """
     family, _, name = model.partition(":")
-    place = {"device": device.name, "precision": device.precision}
     if family == "torchvision":
         from search.encoders.torchvision_networks import TorchvisionEncoder
 
-        return TorchvisionEncoder.from_name(name, weights=weights, layer=layer, **place)
+        return TorchvisionEncoder.from_name(name, weights=weights, layer=layer, device=device.name, precision=device.precision)
     if layer is not None:
         raise ModelUnavailable(
             f"'{model}' has no choice of layer; layers can be named for torchvision: models"
@@ -52,7 +51,7 @@ def load_named(
     if family == "timm":
         from search.encoders.timm_networks import TimmEncoder
 
-        return TimmEncoder.from_name(name, weights=weights, **place)
+        return TimmEncoder.from_name(name, weights=weights, device=device.name, precision=device.precision)
     if weights is not None:
         raise ModelUnavailable(
             f"'{model}' takes no file of weights; give the folder of a checkpoint as the model"
@@ -60,10 +59,10 @@ def load_named(
     if _is_clip(model):
         from search.encoders.clip import ClipEncoder
 
-        return ClipEncoder.from_name(model, **place)
+        return ClipEncoder.from_name(model, device=device.name, precision=device.precision)
     from search.encoders.text import TextEncoder
 
-    return TextEncoder.from_name(model, **place)
+    return TextEncoder.from_name(model, device=device.name, precision=device.precision)
 
 
 def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = AUTO) -> Encoder:
@@ -77,27 +76,26 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
     Raises:
         ModelUnavailable: the model or its weights cannot be had; the message says what to do.
     """
-    place = {"device": device.name, "precision": device.precision}
     if spec.family == "torchvision":
         from search.encoders.torchvision_networks import TorchvisionEncoder
 
-        return TorchvisionEncoder.from_spec(spec, **place)
+        return TorchvisionEncoder.from_spec(spec, device=device.name, precision=device.precision)
     if spec.family == "timm":
         from search.encoders.timm_networks import TimmEncoder
 
-        return TimmEncoder.from_spec(spec, **place)
+        return TimmEncoder.from_spec(spec, device=device.name, precision=device.precision)
     if spec.family == "clip":
         from search.encoders.clip import ClipEncoder
 
-        return ClipEncoder.from_spec(spec, **place)
+        return ClipEncoder.from_spec(spec, device=device.name, precision=device.precision)
     if spec.family == "patches":
         from search.encoders.patches import PatchesEncoder
 
-        return PatchesEncoder.from_spec(spec, data=data, **place)
+        return PatchesEncoder.from_spec(spec, data=data, device=device.name, precision=device.precision)
     if spec.family == "text":
         from search.encoders.text import TextEncoder
 
-        return TextEncoder.from_spec(spec, **place)
+        return TextEncoder.from_spec(spec, device=device.name, precision=device.precision)
     raise ModelUnavailable(
         f"this nearkin has no encoder family '{spec.family}'; upgrade it, or ask by id or vector"
     )

@@ -1,0 +1,283 @@
+"""Read, prepare, encode, commit: each stage in a thread of its own, working ahead of the next one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from ingest.report import Progress, Report, write_rejects
+from ingest.sources.contract import Item, Rejected, Source
+from ingest.sync import Sync, chunks
+from search.catalog.writes import Provenance, Written, checked_json
+from search.collection import Collection
+from search.encoders import probes
+from search.encoders.contract import Encoder
+from search.encoders.contract import Item as Encodable
+from search.errors import QueryError
+from search.types import Part, Space
+from search.vectors import Vectors
+from search.writer import Writer
+
+_READ_AT_ONCE = 256  # inputs compared with the catalog in one question
+_ENCODE_AT_ONCE = 1024  # parts encoded, and committed, together; enough to sort by length within
+_AHEAD = 2  # how many such handfuls a stage may be ahead of the next
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An input prepared for the encoder: its parts, and for each what is to be encoded."""
+
+    item: Item
+    parts: tuple[Part, ...]
+    encodable: tuple[Encodable, ...]
+
+
+# Turns inputs into what the encoder takes; what cannot be prepared is rejected with a reason.
+Prepare: TypeAlias = Callable[[Sequence[Item]], list[Ready | Rejected]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is to do with its source.
+
+    `settings` names all that a vector depends on beside the input and the model, such as the passage length.
+    `model` holds the bytes of a learned model, to be kept with the space.
+    """
+
+    space: str
+    encoder: Encoder
+    prepare: Prepare
+    settings: str
+    model: bytes | None = None
+    prune: bool = False
+
+
+class Ahead(Generic[Thing]):
+    """Runs an iterator in a thread, a few steps ahead of whoever iterates here; stops it when closed."""
+
+    def __init__(self, things: Iterator[Thing], depth: int = _AHEAD) -> None:
+        self._things = things
+        self._queue: queue.Queue[tuple[Thing | None, BaseException | None, bool]] = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="nearkin-ahead")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for thing in self._things:
+                if not self._offer((thing, None, False)):
+                    return
+            self._offer((None, None, True))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that iterates, and raised there
+            self._offer((None, error, True))
+
+    def _offer(self, entry: tuple[Thing | None, BaseException | None, bool]) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[Thing]:
+        while True:
+            thing, error, last = self._queue.get()
+            if error is not None:
+                raise error
+            if last:
+                return
+            assert thing is not None
+            yield thing
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        self._closed.set()
+        self._thread.join()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run while it goes on."""
+
+    read: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    vectors: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the seconds of the block as the stage's."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - begin
+
+    def report(
+        self, collection: Collection | None, space: str, model: str, started: float, *, dry_run: bool
+    ) -> Report:
+        """The counts as a report; the rejects are written beside the collection unless nothing is to be."""
+        file = None
+        if self.rejected and collection is not None and not dry_run:
+            file = str(write_rejects(collection.layout.rejects, space, self.rejected))
+        return Report(
+            collection="" if collection is None else str(collection.path),
+            space=space,
+            model=model,
+            read=self.read,
+            added=self.added,
+            updated=self.updated,
+            unchanged=self.unchanged,
+            removed=self.removed,
+            rejected=len(self.rejected),
+            vectors=self.vectors,
+            dry_run=dry_run,
+            rejects_file=file,
+            seconds=time.perf_counter() - started,
+            stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
+        )
+
+
+def forecast(
+    collection: Collection | None, source: Source, job_space: str, model: str, settings: str, *, prune: bool
+) -> Report:
+    """What a run would do, without encoding or writing anything."""
+    started = time.perf_counter()
+    tally = Tally()
+    space = None if collection is None else collection.spaces().get(job_space)
+    sync = Sync(None if collection is None else collection.database, space, settings)
+    for inputs in chunks(source, _READ_AT_ONCE):
+        sorted_ = sync.sort(inputs)
+        tally.read += len(inputs)
+        tally.added += len(sorted_.new)
+        tally.updated += len(sorted_.changed)
+        tally.unchanged += sorted_.unchanged
+        tally.rejected += sorted_.rejected
+    if prune:
+        tally.removed = len(sync.gone(source.origins))
+    return tally.report(collection, job_space, model, started, dry_run=True)
+
+
+def fill(collection: Collection, source: Source, job: Job, progress: Progress) -> Report:
+    """Bring a space up to date with a source: encode what is new or changed, commit as it goes.
+
+    Every handful is one durable commit, so a run that is killed goes on where its last commit was.
+    """
+    started = time.perf_counter()
+    tally = Tally()
+    with collection.writing() as writer:
+        space = collection.spaces().get(job.space)
+        known = probes.probe(job.encoder) if space is None else None
+        space = writer.space(job.space, job.encoder.spec, probes=known, model=job.model)
+        sync = Sync(collection.database, space, job.settings)
+        progress.begin("records", len(source))
+        prepared = Ahead(_prepared(source, job, sync, tally, progress))
+        committing = ThreadPoolExecutor(1, "nearkin-commit")
+        pending: Future[None] | None = None
+        try:
+            for some in prepared:
+                with tally.timed("encode"):
+                    vectors = job.encoder.encode([one for ready in some for one in ready.encodable])
+                if pending is not None:
+                    pending.result()
+                pending = committing.submit(_commit, writer, space, some, vectors, (sync, tally, progress))
+            if pending is not None:
+                pending.result()
+        finally:
+            prepared.close()
+            committing.shutdown(wait=True)
+        if job.prune:
+            tally.removed = _prune(writer, space, sync, source)
+        progress.end("records")
+        with tally.timed("index"):
+            collection.index(progress.reached)
+    return tally.report(collection, job.space, job.encoder.spec.model, started, dry_run=False)
+
+
+def _prepared(
+    source: Source, job: Job, sync: Sync, tally: Tally, progress: Progress
+) -> Iterator[list[Ready]]:
+    """Handfuls of inputs that need encoding, prepared; everything else is counted on the way."""
+    waiting: list[Ready] = []
+    n_parts = 0
+    inputs_ahead = Ahead(chunks(source, _READ_AT_ONCE))
+    try:
+        for inputs in inputs_ahead:
+            with tally.timed("compare"):
+                sorted_ = sync.sort(inputs)
+            tally.read += len(inputs)
+            tally.unchanged += sorted_.unchanged
+            tally.rejected += sorted_.rejected
+            with tally.timed("prepare"):
+                outcome = _prepare(job, sorted_.new + sorted_.changed)
+            refused = [one for one in outcome if isinstance(one, Rejected)]
+            tally.rejected += refused
+            progress.advance("records", sorted_.unchanged + len(sorted_.rejected) + len(refused))
+            for one in outcome:
+                if isinstance(one, Rejected):
+                    continue
+                waiting.append(one)
+                n_parts += len(one.parts)
+                if n_parts >= _ENCODE_AT_ONCE:
+                    yield waiting
+                    waiting, n_parts = [], 0
+        if waiting:
+            yield waiting
+    finally:
+        inputs_ahead.close()
+
+
+def _prepare(job: Job, items: Sequence[Item]) -> list[Ready | Rejected]:
+    """Prepare what can be stored; a record that the catalog would refuse must not stop those beside it."""
+    outcome: list[Ready | Rejected] = []
+    storable: list[Item] = []
+    for item in items:
+        try:
+            checked_json(item.record)
+        except QueryError as error:
+            outcome.append(Rejected(str(item.record.uri or item.origin), str(error), id=item.record.id))
+        else:
+            storable.append(item)
+    return outcome + (job.prepare(storable) if storable else [])
+
+
+def _commit(
+    writer: Writer, space: Space, some: Sequence[Ready], vectors: Vectors, run: tuple[Sync, Tally, Progress]
+) -> None:
+    sync, tally, progress = run
+    with tally.timed("commit"):
+        written: Written = writer.put(
+            [ready.item.record for ready in some],
+            np.asarray(vectors, dtype=np.float32),
+            space,
+            parts=[ready.parts for ready in some],
+            provenance=[Provenance(sync.digest(ready.item), ready.item.origin) for ready in some],
+            merge=True,
+        )
+    tally.added += written.added
+    tally.updated += written.updated
+    tally.vectors += len(vectors)
+    progress.advance("records", len(some))
+
+
+def _prune(writer: Writer, space: Space, sync: Sync, source: Source) -> int:
+    gone = sync.gone(source.origins)
+    return sum(
+        writer.withdraw(gone[begin : begin + _ENCODE_AT_ONCE], space)
+        for begin in range(0, len(gone), _ENCODE_AT_ONCE)
+    )

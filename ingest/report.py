@@ -1,0 +1,96 @@
+"""What an ingest run did, how long each stage took, and how it tells the user while it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.sources.contract import Rejected
+from search.types import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of a run.
+
+    `read` counts the inputs; each of them was added, updated, unchanged or rejected. `removed` counts records
+    that had vanished from the source. `seconds` is the whole run, `stages` the seconds that each stage was busy
+    (they overlap). With `dry_run` nothing was written: the counts say what would have been.
+    """
+
+    collection: str
+    space: str
+    model: str
+    read: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    rejected: int = 0
+    vectors: int = 0
+    dry_run: bool = False
+    rejects_file: str | None = None
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def written(self) -> int:
+        """Records added or updated."""
+        return self.added + self.updated
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+class Progress:
+    """Is told how a run goes on. This one keeps quiet; the command line has one that draws."""
+
+    def begin(self, stage: str, total: int) -> None:
+        """A stage begins; `total` is 0 where its size is not known."""
+
+    def advance(self, stage: str, done: int) -> None:
+        """So many more are done."""
+
+    def reached(self, stage: str, done: int, total: int) -> None:
+        """So many of so many are done."""
+
+    def end(self, stage: str) -> None:
+        """The stage is over."""
+
+
+QUIET = Progress()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all ingest verbs can be told beyond their main arguments.
+
+    Args:
+        device: auto, cpu, cuda[:n] or mps.
+        precision: auto, fp32, bf16 or fp16.
+        passage_tokens: the longest passage, in tokens of the text model.
+        passage_overlap: how many tokens two neighbouring passages share.
+        progress: is told how the run goes on.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    passage_tokens: int = 256
+    passage_overlap: int = 32
+    progress: Progress = QUIET
+
+
+def write_rejects(folder: Path, space: str, rejected: Iterable[Rejected]) -> Path:
+    """One JSON object a line for each input that was skipped; where the file is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    safe = "".join(letter if letter.isalnum() else "-" for letter in space)
+    path = folder / f"{stamp}-{safe}.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for one in rejected:
+            file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+    return path

@@ -1,0 +1,173 @@
+"""Gathers edges and turns them into a graph in compressed sparse rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, diags, triu
+
+from ingest.learn.nodes.contract import Graph
+from ingest.sources.contract import Rejected
+from search.errors import SourceError
+from search.types import Json
+
+GREATEST = float(np.finfo(np.float32).max)
+LEAST = float(np.finfo(np.float32).tiny)
+
+Attributes: TypeAlias = dict[str, dict[str, Json]]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """What a graph file holds.
+
+    `attributes` are those of the nodes that have any; `rejected` the lines that could not be used; `digest` 16
+    bytes that are the same for the same graph, in whatever order it is written. `merged` counts the lines that
+    named an edge again; `self_loops` and `isolated` (nodes without any edge) are part of the graph.
+    """
+
+    graph: Graph
+    attributes: Attributes
+    rejected: tuple[Rejected, ...]
+    digest: bytes
+    self_loops: int
+    isolated: int
+    merged: int
+
+
+def from_edges(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    weights: Sequence[float] | NDArray[np.floating[Any]] | None = None,
+    *,
+    directed: bool = False,
+) -> Graph:
+    """A graph from the ends of its edges; repeated edges become one, with their weights added up.
+
+    Raises:
+        SourceError: no edges, lengths that differ, or a weight that is not a positive number.
+    """
+    if len(sources) != len(targets) or (weights is not None and len(weights) != len(sources)):
+        raise SourceError("sources, targets and weights differ in length; give one of each per edge")
+    edges = Edges("graph")
+    values = None if weights is None else np.asarray(weights, np.float64)
+    if values is not None and not usable(values).all():
+        at = int(np.flatnonzero(~usable(values))[0])
+        raise SourceError(f"weight {at} is {values[at]}; give positive finite numbers")
+    edges.add([name.encode() for name in sources], [name.encode() for name in targets], values)
+    return edges.finish(directed, {}).graph
+
+
+def usable(weights: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which weights are positive, finite and within the range of float32."""
+    usable: NDArray[np.bool_] = (weights >= LEAST) & (weights <= GREATEST)
+    return usable
+
+
+class Edges:
+    """Edges as they are read, their ends numbered in order of appearance."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.number: defaultdict[bytes, int] = defaultdict()
+        self.number.default_factory = (
+            self.number.__len__
+        )  # a new id gets the next number, without a Python loop
+        self.rejected: list[Rejected] = []
+        self._ends: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])
+        self._weights: list[NDArray[np.float64]] = []
+        self._weighted = False
+
+    def numbers(self, ids: Sequence[bytes]) -> NDArray[np.int32]:
+        """The numbers of these ids, with an entry made for the new ones."""
+        return np.fromiter(map(self.number.__getitem__, ids), np.int32, len(ids))
+
+    def add(
+        self, sources: Sequence[bytes], targets: Sequence[bytes], weights: NDArray[np.float64] | None
+    ) -> None:
+        """Take edges that are known to be good."""
+        self._ends[0].append(self.numbers(sources))
+        self._ends[1].append(self.numbers(targets))
+        self._weights.append(np.ones(len(sources)) if weights is None else weights)
+        self._weighted |= weights is not None
+
+    def reject(self, reason: str, line: int | None = None, name: str | None = None) -> None:
+        """Note an edge that cannot be used."""
+        self.rejected.append(Rejected(self.file, reason, line, name))
+
+    def finish(self, directed: bool, attributes: Attributes) -> GraphFile:
+        """The graph of all that was taken."""
+        sources, targets = (np.concatenate(ends or [np.empty(0, np.int32)]) for ends in self._ends)
+        if len(sources) == 0:
+            self.rejected.sort(key=lambda bad: bad.line or 0)
+            first = (
+                f" (rejected: {len(self.rejected)}; first: {self.rejected[0].reason})"
+                if self.rejected
+                else ""
+            )
+            raise SourceError(f"has no edges{first}; give a graph with at least one", self.file)
+        names = list(self.number)
+        order = sorted(range(len(names)), key=names.__getitem__)
+        rank = np.empty(len(names), np.int32)
+        rank[order] = np.arange(len(names), dtype=np.int32)
+        weights = np.concatenate(self._weights) if self._weighted else np.ones(len(sources))
+        matrix, merged = _rows(rank[sources], rank[targets], weights, len(names), directed, self._weighted)
+        data = matrix.data.astype(np.float32)
+        graph = Graph(
+            tuple(names[k].decode() for k in order),
+            matrix.indptr.astype(np.int64),
+            matrix.indices.astype(np.int32),
+            None if (data == 1).all() else np.minimum(data, np.float32(GREATEST)),
+            directed,
+        )
+        touched = np.diff(graph.indptr) > 0
+        touched[graph.indices] = True
+        loops = int(np.count_nonzero(matrix.diagonal()))
+        isolated = int(np.count_nonzero(~touched))
+        rejected = tuple(sorted(self.rejected, key=lambda bad: bad.line or 0))
+        return GraphFile(graph, attributes, rejected, digest(graph), loops, isolated, merged)
+
+
+def _rows(
+    sources: NDArray[np.int32],
+    targets: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    n: int,
+    directed: bool,
+    weighted: bool,
+) -> tuple[Any, int]:
+    """The adjacency matrix in sorted rows, and how many edges had to be merged."""
+    if not directed:
+        sources, targets = np.minimum(sources, targets), np.maximum(sources, targets)
+    matrix = coo_matrix((weights, (sources, targets)), shape=(n, n)).tocsr()
+    merged = len(sources) - matrix.nnz
+    if not weighted:
+        matrix.data[:] = 1.0
+    elif merged:  # sums in an order of their own, so that they do not depend on the order of the lines
+        order = np.lexsort((weights, targets, sources))
+        matrix = coo_matrix((weights[order], (sources[order], targets[order])), shape=(n, n)).tocsr()
+    if not directed:
+        upper = triu(matrix, k=1, format="csr")
+        matrix = upper + upper.T.tocsr() + diags(matrix.diagonal(), format="csr")
+        matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return matrix, merged
+
+
+def digest(graph: Graph) -> bytes:
+    """16 bytes that tell graphs apart: nodes, edges, weights and direction."""
+    state = blake2b(digest_size=16)
+    state.update(b"directed" if graph.directed else b"undirected")
+    for name in graph.ids:
+        encoded = name.encode()
+        state.update(len(encoded).to_bytes(8, "little") + encoded)
+    state.update(graph.indptr.astype("<i8").tobytes() + graph.indices.astype("<i4").tobytes())
+    if graph.weights is not None:
+        state.update(graph.weights.astype("<f4").tobytes())
+    return state.digest()

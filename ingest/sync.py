@@ -1,0 +1,83 @@
+"""What is new, changed or gone: each input's hash against the one its vectors were made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ingest.sources.contract import Item, Rejected
+from search.catalog import reads
+from search.catalog.database import Database
+from search.types import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A handful of inputs, sorted by what has to be done with them."""
+
+    new: list[Item]
+    changed: list[Item]
+    unchanged: int
+    rejected: list[Rejected]
+
+
+class Sync:
+    """Compares a source with a space. `database` or `space` is None where nothing has been stored yet."""
+
+    def __init__(self, database: Database | None, space: Space | None, settings: str) -> None:
+        self._database = database
+        self._space = space
+        self._settings = settings.encode()
+        self._seen: dict[str, str] = {}
+
+    def digest(self, item: Item) -> bytes:
+        """The hash of an input and of the settings that its vectors depend on."""
+        return hashlib.blake2b(item.digest + self._settings, digest_size=16).digest()
+
+    def sort(self, inputs: Sequence[Item | Rejected]) -> Sorted:
+        """Sort the next inputs; an id seen before in this run is rejected, the first one stands."""
+        rejected = [one for one in inputs if isinstance(one, Rejected)]
+        for one in rejected:
+            if one.id is not None:
+                self._seen.setdefault(one.id, one.file)  # it is unreadable now, which is not the same as gone
+        items: list[Item] = []
+        for item in inputs:
+            if isinstance(item, Rejected):
+                continue
+            id, place = item.record.id, str(item.record.uri or item.origin)
+            if id in self._seen:
+                reason = f"duplicate id '{id}': it stands already in {self._seen[id]}"
+                rejected.append(Rejected(place, reason, id=id))
+                continue
+            self._seen[id] = place
+            items.append(item)
+        stored = self._stored([item.record.id for item in items])
+        new = [item for item in items if item.record.id not in stored]
+        changed = [item for item in items if stored.get(item.record.id, b"") not in (b"", self.digest(item))]
+        return Sorted(new, changed, len(items) - len(new) - len(changed), rejected)
+
+    def _stored(self, ids: Sequence[str]) -> dict[str, bytes]:
+        if self._database is None or self._space is None:
+            return {}
+        with self._database.reading() as connection:
+            return reads.digests(connection, self._space, ids)
+
+    def gone(self, origins: Sequence[str]) -> list[str]:
+        """Ids that came from these origins before and were not met in this run."""
+        if self._database is None or self._space is None:
+            return []
+        with self._database.reading() as connection:
+            return [id for id in reads.ids_from(connection, self._space, origins) if id not in self._seen]
+
+
+def chunks(inputs: Iterable[Item | Rejected], size: int) -> Iterator[list[Item | Rejected]]:
+    """The inputs in lists of `size`."""
+    some: list[Item | Rejected] = []
+    for one in inputs:
+        some.append(one)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

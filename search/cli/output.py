@@ -1,0 +1,109 @@
+"""How answers are shown: tables for people, one JSON document for programs; all else goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from search.types import Hit, Record
+
+_SNIPPET = 160  # characters of a text that a table shows
+
+
+def document(data: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the answer, on stderr."""
+    Console(stderr=True, highlight=False).print(escape(message), soft_wrap=True)
+
+
+def console() -> Console:
+    """Where answers for people go."""
+    return Console(highlight=False)
+
+
+def hits(found: Sequence[Hit], *, explain: bool) -> None:
+    """A table of hits, best first."""
+    if not found:
+        console().print("nothing found")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("id", overflow="fold", max_width=44)
+    table.add_column("space", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for hit in found:
+        table.add_row(f"{hit.score:.3f}", escape(hit.id), escape(hit.space), escape(_what(hit)))
+    console().print(table)
+    if explain:
+        for hit in found:
+            told = json.dumps(hit.explain, ensure_ascii=False)
+            console().print(f"{escape(hit.id)}: {escape(told)}", soft_wrap=True)
+
+
+def _what(hit: Hit) -> str:
+    if hit.text:
+        words = " ".join(hit.text.split())
+        return words if len(words) <= _SNIPPET else words[: _SNIPPET - 1] + "…"
+    told = ", ".join(f"{name}={value}" for name, value in hit.metadata.items())
+    return (hit.uri or told)[:_SNIPPET]
+
+
+def record(one: Record) -> dict[str, Any]:
+    """A record as a JSON object."""
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "uri": one.uri,
+        "text": one.text,
+        "metadata": dict(one.metadata or {}),
+    }
+
+
+def records(found: Sequence[Record]) -> None:
+    """Records, one below the other."""
+    for one in found:
+        console().print(f"[bold]{escape(one.id)}[/bold]")
+        for name, value in record(one).items():
+            if name != "id" and value:
+                told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                console().print(f"  {name}: {escape(told)}", soft_wrap=True)
+
+
+def info(told: Mapping[str, Any]) -> None:
+    """What a collection holds."""
+    out = console()
+    out.print(
+        f"[bold]{escape(str(told['path']))}[/bold]: {told['records']:,} records, {told['bytes'] / 1e6:,.1f} MB on disk"
+    )
+    if told["fields"]:
+        out.print(f"fields: {escape(', '.join(told['fields']))}", soft_wrap=True)
+    if not told["spaces"]:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("space", "model", "dim", "records", "vectors", "index", "recall@10"):
+        table.add_column(
+            name, justify="right" if name in ("dim", "records", "vectors", "recall@10") else "left"
+        )
+    for space in told["spaces"]:
+        index = space["index"]
+        exact = index["kind"] == "flat"
+        table.add_row(
+            escape(space["name"]),
+            escape(space["model"]),
+            str(space["dim"]),
+            f"{space['records']:,}",
+            f"{space['vectors']:,}",
+            "flat (exact)" if exact else f"hnsw, ef {index['effort']}",
+            "1 (exact)" if exact else f"{index['recall']:.3f}",
+        )
+    out.print(table)

@@ -1,0 +1,243 @@
+"""The verbs that ask and look after a collection: search, recommend, get, delete, info, check and their kin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from search.cli import output
+from search.errors import CollectionError, UnknownRecord
+
+CollectionOption = Annotated[
+    Path,
+    typer.Option(
+        "-c",
+        "--collection",
+        metavar="DIR",
+        envvar="NEARKIN_COLLECTION",
+        help="The collection's directory.",
+        show_default="./nearkin-data",
+    ),
+]
+HERE = Path("nearkin-data")
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
+]
+KOption = Annotated[int, typer.Option("-k", metavar="N", help="How many hits.")]
+WhereOption = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it
+    typer.Option(
+        "--where", metavar="EXPR", help="Only records that match, such as \"price < 80 and brand = 'A'\"."
+    ),
+]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="Say how each hit was found.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
+
+
+def _open(path: Path, mode: Any = "r", device: str = "auto") -> Any:
+    from search.collection import open as open_collection
+
+    return open_collection(path, mode, device=device)
+
+
+def search(
+    query: Annotated[Optional[str], typer.Argument(help="Words to search for.")] = None,  # noqa: UP045
+    collection: CollectionOption = HERE,
+    k: KOption = 10,
+    where: WhereOption = None,
+    image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
+    like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
+    space: Annotated[Optional[str], typer.Option(metavar="S", help="Which space to search.")] = None,  # noqa: UP045
+    explain: ExplainOption = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Find what is nearest to words, a picture or a stored record."""
+    with _open(collection, device=device) as opened:
+        found = opened.search(query, k=k, where=where, space=space, image=image, like=like, explain=explain)
+    if as_json:
+        output.document([hit.to_json() for hit in found])
+    else:
+        output.hits(found, explain=explain)
+
+
+def recommend(
+    like: Annotated[
+        list[str], typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more.")
+    ],
+    collection: CollectionOption = HERE,
+    dislike: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--dislike", metavar="ID", help="A record that is not; repeat for more."),
+    ] = None,
+    k: KOption = 10,
+    where: WhereOption = None,
+    space: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--space", metavar="S[=WEIGHT]", help="A space to look at; repeat for more."),
+    ] = None,
+    diversity: Annotated[float, typer.Option(help="0: relevance alone; 1: difference alone.")] = 0.0,
+    explain: ExplainOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend what is near the liked records and far from the disliked."""
+    with _open(collection) as opened:
+        found = opened.recommend(
+            like,
+            dislike or [],
+            k=k,
+            where=where,
+            spaces=_weighted(space) if space else None,
+            diversity=diversity,
+            explain=explain,
+        )
+    if as_json:
+        output.document([hit.to_json() for hit in found])
+    else:
+        output.hits(found, explain=explain)
+
+
+def _weighted(spaces: list[str]) -> dict[str, float]:
+    wanted = {}
+    for said in spaces:
+        name, equals, weight = said.partition("=")
+        try:
+            wanted[name] = float(weight) if equals else 1.0
+        except ValueError:
+            raise typer.BadParameter(
+                f"'{weight}' is not a number; write --space {name}=2", param_hint="--space"
+            ) from None
+    return wanted
+
+
+def get(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of records.")],
+    collection: CollectionOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show stored records."""
+    with _open(collection) as opened:
+        found = opened.get(ids)
+    if as_json:
+        output.document([None if one is None else output.record(one) for one in found])
+        return
+    output.records([one for one in found if one is not None])
+    missing = [id for id, one in zip(ids, found, strict=True) if one is None]
+    if missing:
+        raise UnknownRecord(f"no record has the id {', '.join(missing)}; list them with: nearkin export")
+
+
+def delete(
+    ids: Annotated[Optional[list[str]], typer.Argument(metavar="[ID]...", help="Ids of records.")] = None,  # noqa: UP045
+    collection: CollectionOption = HERE,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete records, by id or all that match."""
+    _must_exist(collection)
+    with _open(collection, "rw") as opened:
+        n = opened.delete(ids or None, where=where)
+    if as_json:
+        output.document({"deleted": n})
+    else:
+        output.console().print(f"{n:,} records deleted")
+
+
+def info(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
+    """Say what a collection holds: records, spaces, models, indexes and their measured recall."""
+    with _open(collection) as opened:
+        told = opened.info()
+    if as_json:
+        output.document(told)
+    else:
+        output.info(told)
+
+
+def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
+    """Look for damage in every file of a collection."""
+    with _open(collection) as opened:
+        found = opened.check()
+    if as_json:
+        output.document({"ok": not found, "problems": found})
+    elif not found:
+        output.console().print("no damage found")
+    for line in found:
+        output.say(line)
+    if found:
+        raise CollectionError(f"{len(found)} problems found in {collection}; see above for each")
+
+
+def compact(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
+    """Drop deleted vectors from the disk and bring the indexes up to date."""
+    _must_exist(collection)
+    with _open(collection, "rw") as opened:
+        told = opened.compact()
+    if as_json:
+        output.document(told)
+    else:
+        before, after = told["bytes_before"] / 1e6, told["bytes_after"] / 1e6
+        output.console().print(
+            f"{told['vectors_dropped']:,} vectors dropped, {before:,.1f} MB before, {after:,.1f} after"
+        )
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="PATH", help="A new directory for the copy.")],
+    collection: CollectionOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a collection, even while it is written to; the copy is a collection."""
+    with _open(collection) as opened:
+        made = opened.backup(target)
+    if as_json:
+        output.document({"backup": str(made)})
+    else:
+        output.console().print(f"copied to {made}")
+
+
+def export(
+    target: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Where to write, one record a line.")],
+    collection: CollectionOption = HERE,
+    where: WhereOption = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="With the vectors of each record, by space.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the records to a file of JSON lines."""
+    with _open(collection) as opened:
+        n = opened.export(target, vectors=vectors, where=where)
+    if as_json:
+        output.document({"exported": n, "file": str(target)})
+    else:
+        output.console().print(f"{n:,} records written to {target}")
+
+
+def models(as_json: JsonOption = False) -> None:
+    """List the models that are on this machine, and say how others are named."""
+    from search.encoders.available import here
+
+    found = here()
+    if as_json:
+        output.document(found)
+        return
+    output.console().print("On this machine:")
+    for one in found:
+        output.console().print(f"  {one['model']:<44} {one['kind']:<6} {one['where']}", soft_wrap=True)
+    output.console().print(
+        "By name, fetched when first used: any Hugging Face text encoder, clip-ViT-B-32 and its kin,\n"
+        "torchvision:NAME (torchvision:resnet50 …), timm:NAME. Learned from your data: patches, node2vec, deepwalk."
+    )
+
+
+def _must_exist(collection: Path) -> None:
+    """Raise CollectionNotFound, without making anything, where there is no collection."""
+    _open(collection).close()
+
+
+def register(app: typer.Typer) -> None:
+    """Give the verbs to the root command."""
+    for verb in (search, recommend, get, delete, info, check, compact, backup, export, models):
+        app.command()(verb)
