@@ -156,10 +156,11 @@ class Collection:
             else:
                 rows = checked(vectors)
                 there = self.spaces().get(space)
-                if there is None:
-                    spec = EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1])
-                    there = writer.space(space, spec)
-                writer.put(given, rows, there)
+                with writer.together():
+                    if there is None:
+                        spec = EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1])
+                        there = writer.space(space, spec)
+                    writer.put(given, rows, there)
                 upkeep.index_if_far_behind(self._layout, self._database, self._views, there)
         return [record.id for record in given]
 
@@ -404,7 +405,7 @@ def _record(given: Record | Mapping[str, Any]) -> Record:
         raise QueryError(f"a record is a {type(given).__name__}; give a Record or a mapping with its fields")
     unknown = set(given) - {"id", "kind", "uri", "text", "metadata"}
     if unknown or "id" not in given:
-        what = f"has the unknown field '{min(unknown)}'" if unknown else "has no id"
+        what = f"has the unknown field {min(unknown, key=str)!r}" if unknown else "has no id"
         raise QueryError(f"a record {what}; its fields are id, kind, uri, text and metadata (for all else)")
     return Record(**given)
 

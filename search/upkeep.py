@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from search.catalog.database import Database
 from search.errors import CollectionCorrupt, CollectionError
 from search.failpoints import Step, reached
 from search.index import snapshot
+from search.index.choose import Tuning
 from search.index.contract import Rows
 from search.layout import Layout, sync_directory
 from search.query.follow import Views
@@ -35,7 +37,11 @@ _SPARE_PAGES = 0.2  # free pages are given back to the disk when they are so muc
 
 def size_on_disk(layout: Layout) -> int:
     """Bytes of all the files of the collection."""
-    return sum(path.stat().st_size for path in layout.root.rglob("*") if path.is_file())
+    total = 0
+    for path in layout.root.rglob("*"):
+        with suppress(FileNotFoundError):  # another process may just have removed it
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def info(layout: Layout, database: Database) -> dict[str, Json]:
@@ -144,13 +150,20 @@ def index_if_far_behind(
 def _index(layout: Layout, database: Database, views: Views, space: Space, progress: Progress | None) -> None:
     with database.reading() as connection:
         state = reads.state(connection)
-        vouched = reads.snapshot(connection, space)
+        vouched, tuned = reads.snapshot(connection, space), reads.tuning(connection, space)
         view = views.view(connection, state, space)
     if not view.needs_graph():
         return
     if vouched is not None and view.n_indexed == 0:
-        moved = snapshot.quarantine(layout, vouched["file"])
-        log.warning("the index of space '%s' was damaged and is kept at %s", space.name, moved)
+        try:
+            graph = snapshot.read(layout, vouched, state.uuid, space, view.look.rows)
+        except CollectionCorrupt:
+            moved = snapshot.quarantine(layout, vouched["file"])
+            log.warning("the index of space '%s' was damaged and is kept at %s", space.name, moved)
+        else:  # another process built it since this one loaded the space
+            view.adopt(graph, None if tuned is None else Tuning.from_json(tuned))
+            if not view.needs_graph():
+                return
     report = None if progress is None else (lambda done, total: progress(space.name, done, total))
     graph, tuning = view.build(report)
     kept = snapshot.write(layout, state.uuid, space, view.look.rows, graph)

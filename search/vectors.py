@@ -15,6 +15,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 Keys: TypeAlias = NDArray[np.int64]
 
 _SHORTEST = 1e-12  # below this a vector has no direction worth keeping
+_SMALLEST, _LARGEST = 1e-15, 1e15  # outside, the square of a number leaves the precise range of float32
 _SPARSE = 4  # gather the usable rows where fewer than one in so many is usable
 _BLOCK = 1 << 24  # scores held at once in a batch of queries: 64 MB
 
@@ -28,6 +29,23 @@ class Batch:
     vectors: Vectors  # (n, dim)
 
 
+def as_floats(numbers: Any, what: str = "vectors") -> Vectors:
+    """`numbers` as a C-ordered float32 array of any shape; never the caller's own memory changed.
+
+    Raises:
+        QueryError: not real numbers.
+    """
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which `checked` refuses
+            given = np.asarray(numbers)
+            if given.dtype.kind not in "fiubO":  # complex numbers would lose a half, strings would be parsed
+                raise TypeError(f"they are of the type {given.dtype}")
+            return np.asarray(given, dtype=np.float32, order="C")
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise QueryError(f"{what} are not an array of numbers ({said}); give a float matrix (n, dim)") from None
+
+
 def checked(matrix: Any, dim: int | None = None, what: str = "vectors") -> Vectors:
     """`matrix` as a C-ordered (n, dim) float32 array; never the caller's own memory changed.
 
@@ -39,13 +57,8 @@ def checked(matrix: Any, dim: int | None = None, what: str = "vectors") -> Vecto
     Raises:
         QueryError: not numbers, not two-dimensional, the wrong width, or NaN or infinity in a row.
     """
-    try:
-        rows = np.ascontiguousarray(matrix, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise QueryError(
-            f"{what} are not an array of numbers ({error}); give a float matrix (n, dim)"
-        ) from None
-    if rows.ndim != 2:
+    rows = as_floats(matrix, what)
+    if rows.ndim != 2 or rows.shape[1] == 0:
         raise QueryError(f"{what} have the shape {rows.shape}; give a matrix (n, dim)")
     if dim is not None and rows.shape[1] != dim:
         raise QueryError(
@@ -59,20 +72,28 @@ def checked(matrix: Any, dim: int | None = None, what: str = "vectors") -> Vecto
 
 def unit_rows(matrix: Vectors) -> Vectors:
     """A copy of (n, dim) with each row scaled to length 1; a row of zeros stays zero."""
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return np.asarray(matrix / np.maximum(lengths, _SHORTEST), dtype=np.float32)
+    largest = np.abs(matrix).max(axis=1, initial=0.0)
+    odd = (largest > _LARGEST) | (largest < _SMALLEST)  # their squares leave the range of float32
+    lengths = np.linalg.norm(np.where(odd[:, None], 0, matrix) if odd.any() else matrix, axis=1)
+    lengths[odd] = np.linalg.norm(matrix[odd].astype(np.float64), axis=1)
+    return np.asarray(matrix / np.maximum(lengths, _SHORTEST)[:, None], dtype=np.float32)
 
 
 def prepared(matrix: Any, dim: int | None, metric: Metric, what: str = "vectors") -> Vectors:
     """`matrix` checked, and of unit length where the metric is the cosine.
 
     Raises:
-        QueryError: as `checked`; or a row of zeros under the cosine, since it has no direction.
+        QueryError: as `checked`; or a row of zeros under the cosine, since it has no direction; or, under another
+            metric, numbers so large that a score could be infinite.
     """
     rows = checked(matrix, dim, what)
+    largest = np.abs(rows).max(axis=1)
     if metric is not Metric.COSINE:
+        large = np.flatnonzero(largest > _LARGEST / rows.shape[1] ** 0.5)
+        if len(large):
+            raise QueryError(f"{what} hold numbers too large to compare in row {large[0]}; scale them down")
         return rows
-    zero = np.flatnonzero(np.linalg.norm(rows, axis=1) < _SHORTEST)
+    zero = np.flatnonzero(largest < _SHORTEST)
     if len(zero):
         raise QueryError(
             f"{what} hold only zeros in row {zero[0]}; a cosine needs a direction, leave the row out"

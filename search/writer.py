@@ -28,6 +28,8 @@ class Writer:
     def __init__(self, database: Database, names: FieldNames) -> None:
         self._database = database
         self._names = names
+        self._open: Connection | None = None  # the transaction of `together`, while it lasts
+        self._seen: set[str] = set()  # metadata fields of the commit in progress
 
     def space(
         self,
@@ -50,8 +52,8 @@ class Writer:
         Raises:
             CollectionError: there is one, and another model made it.
         """
-        if not name.strip():
-            raise CollectionError("a space needs a name; give it at least one letter")
+        if not isinstance(name, str) or not name.strip() or any("\ud800" <= c <= "\udfff" for c in name):
+            raise CollectionError(f"a space cannot be called {name!r}; give it at least one letter")
         with self._committing() as connection:
             there = reads.spaces(connection).get(name)
             if there is None:
@@ -107,6 +109,8 @@ class Writer:
             if space is None:
                 raise UnknownSpace("vectors were given without a space; name the space that they belong to")
             each = parts if parts is not None else [(WHOLE,)] * len(records)
+            if len(each) != len(records):
+                raise QueryError(f"the parts of {len(each)} records were given for {len(records)}; give them for each")
             owners = np.repeat(np.arange(len(records)), [len(some) for some in each])
             if len(owners) != len(vectors):
                 raise QueryError(
@@ -118,7 +122,7 @@ class Writer:
             )
         with self._committing() as connection:
             written = writes.put(connection, records, pieces, self._names, merge=merge)
-        self._names.known.update(self._names.new_in(records))
+            self._seen |= self._names.new_in(records)
         return written
 
     def delete(self, keys: Sequence[int]) -> int:
@@ -139,14 +143,34 @@ class Writer:
             )
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one commit of all the calls in the block: whole when it ends, absent if it raises."""
+        with self._committing() as connection:
+            self._open = connection
+            try:
+                yield
+            finally:
+                self._open = None
+
+    @contextmanager
     def _committing(self) -> Iterator[Connection]:
+        if self._open is not None:
+            yield self._open
+            return
+        self._seen = set()
         with self._database.writing() as connection:
             yield connection
+        self._names.known |= self._seen
         reached(Step.COMMIT_DONE)
 
 
 def _check_same(there: Space, encoder: EncoderSpec, metric: Metric) -> None:
     made = there.encoder
+    if encoder.dim != there.dim:
+        raise CollectionError(
+            f"space '{there.name}' ({made.model}) has {there.dim} dimensions, and these vectors ({encoder.model}) "
+            f"have {encoder.dim}; give another name with --space"
+        )
     if metric is not there.metric:
         raise CollectionError(
             f"space '{there.name}' compares by {there.metric}, not by {metric}; give another name with --space"
@@ -157,10 +181,10 @@ def _check_same(there: Space, encoder: EncoderSpec, metric: Metric) -> None:
     same_options = json.dumps(dict(made.options), sort_keys=True) == json.dumps(
         dict(encoder.options), sort_keys=True
     )
-    if made.family == encoder.family and made.dim == encoder.dim and same_weights and same_options:
+    if made.family == encoder.family and same_weights and same_options:
         return
     how = "" if made.model != encoder.model else ", with other weights or settings"
     raise CollectionError(
-        f"space '{there.name}' was made by {made.model} ({made.dim} dimensions), and this is {encoder.model} "
-        f"({encoder.dim}){how}; give another name with --space"
+        f"space '{there.name}' was made by {made.model}, and this is {encoder.model}{how}; "
+        "give another name with --space"
     )

@@ -153,9 +153,7 @@ def graph(
             "--directed/--undirected", help="Whether edges have a direction.", show_default="as the file says"
         ),
     ] = None,
-    source: Annotated[
-        str | None, typer.Option(metavar="F", help="The csv column edges start from.")
-    ] = None,
+    source: Annotated[str | None, typer.Option(metavar="F", help="The csv column edges start from.")] = None,
     target: Annotated[Optional[str], typer.Option(metavar="F", help="The csv column edges lead to.")] = None,  # noqa: UP045
     weight: Annotated[Optional[str], typer.Option(metavar="F", help="The csv column of weights.")] = None,  # noqa: UP045
     dry_run: DryRun = False,

@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
@@ -55,7 +55,8 @@ class WriteLock:
     def _say(self) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         said = json.dumps({"pid": os.getpid(), "host": platform.node(), "since": since})
-        self._layout.holder.write_text(said, encoding="utf-8")
+        with suppress(OSError):  # a full disk must not keep a writer from deleting: the name is a courtesy
+            self._layout.holder.write_text(said, encoding="utf-8")
 
     def _who(self) -> str:
         try:

@@ -156,7 +156,7 @@ def keys_of(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     """The keys of those of `ids` that exist."""
     columns = schema.record.c
     query = select(columns.id, columns.key).where(among(columns.id, ids))
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def records_of(connection: Connection, ids: Sequence[str]) -> dict[str, Stored]:
@@ -233,7 +233,7 @@ def digests(connection: Connection, space: Space, ids: Sequence[str]) -> dict[st
         .join_from(schema.record, schema.synced, synced.record_key == record.key)
         .where(synced.space_key == space.key, among(record.id, ids))
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def ids_from(connection: Connection, space: Space, origins: Sequence[str]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from search.failpoints import Step, reached
 from search.types import EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Batch, Keys, Vectors
 
+_MOST_BYTES = 1 << 28  # of packed vectors in one row: SQLite refuses a blob of 1,000,000,000
+_DEEPEST = 100  # levels of metadata: far from the recursion limits of those who will read them
 _FEW_BATCHES = 16  # a space with more is gathered into longer ones by compaction even if nothing is dead
 
 
@@ -93,13 +95,35 @@ def checked_json(record: Record) -> str | None:
         kind = type(metadata).__name__
         raise QueryError(f"record '{record.id}': metadata must be a JSON object, not {kind}; give a dict")
     try:
+        if metadata is not None:
+            _check_levels(metadata)
         said = None if metadata is None else json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
         for value in (record.id, record.kind, record.uri, record.text, said):
             if value is not None:
                 value.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
-        raise QueryError(f"record '{record.id}': cannot be stored ({error}); use plain JSON values") from None
+        raise QueryError(f"record {record.id!r}: cannot be stored ({error}); use plain JSON values") from None
     return said
+
+
+def _check_levels(metadata: Mapping[str, Json]) -> None:
+    """Refuse keys that JSON would turn into strings, and nesting that a reader could not follow."""
+    level: list[Any] = [metadata]
+    for _ in range(_DEEPEST):
+        if not level:
+            return
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                odd = next((key for key in value if not isinstance(key, str)), None)
+                if odd is not None:
+                    raise TypeError(f"the key {odd!r} is not a string")
+                below += value.values()
+            elif isinstance(value, list | tuple):
+                below += value
+        level = [value for value in below if isinstance(value, Mapping | list | tuple)]
+    if level:
+        raise ValueError(f"the metadata are nested more than {_DEEPEST} levels deep")
 
 
 def create_space(
@@ -293,21 +317,24 @@ def _write_pieces(
 
 
 def write_batch(connection: Connection, space_key: int, commit_seq: int, batch: Batch) -> None:
-    """Pack the rows into one batch."""
-    packed = pack(batch)
-    connection.exec_driver_sql(
-        "insert into batch (space_key, commit_seq, n, part_keys, record_keys, vectors, checksum) "
-        "values (?, ?, ?, ?, ?, ?, ?)",
-        (
-            space_key,
-            commit_seq,
-            len(batch.part_keys),
-            packed.part_keys,
-            packed.record_keys,
-            packed.vectors,
-            packed.checksum,
-        ),
-    )
+    """Pack the rows into one batch, or into several where one would be too long for SQLite."""
+    step = max(1, _MOST_BYTES // (4 * batch.vectors.shape[1]))
+    for begin in range(0, len(batch.part_keys), step):
+        span = slice(begin, begin + step)
+        packed = pack(Batch(batch.part_keys[span], batch.record_keys[span], batch.vectors[span]))
+        connection.exec_driver_sql(
+            "insert into batch (space_key, commit_seq, n, part_keys, record_keys, vectors, checksum) "
+            "values (?, ?, ?, ?, ?, ?, ?)",
+            (
+                space_key,
+                commit_seq,
+                len(batch.part_keys[span]),
+                packed.part_keys,
+                packed.record_keys,
+                packed.vectors,
+                packed.checksum,
+            ),
+        )
 
 
 def drop_parts(

@@ -49,9 +49,9 @@ class Tuning:
         return cls(data["effort"], data["recall"], data["target"], data["sample"], data["exact"])
 
 
-def wants_graph(n_alive: int, dim: int, n_indexed: int = 0) -> bool:
+def wants_graph(n_rows: int, dim: int, n_indexed: int = 0) -> bool:
     """Whether the rows outside the graph are too many to scan for each query."""
-    return (n_alive - n_indexed) * dim > FLAT_UP_TO
+    return (n_rows - n_indexed) * dim > FLAT_UP_TO
 
 
 def measured(index: HnswIndex, target: float = TARGET_RECALL, seed: int = 0) -> Tuning:

@@ -5,6 +5,7 @@ The graph keeps no vectors of its own: FAISS reads them where numpy holds them (
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,10 +32,11 @@ FAISS_METRIC = {
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Rows as a FAISS flat index that reads memory it does not own, and what keeps that memory alive."""
+    """Rows as a FAISS flat index that reads memory it does not own; `memory` and `reader` keep that alive."""
 
     flat: faiss.IndexFlat
-    memory: object
+    reader: object
+    memory: NDArray[np.uint8]
 
 
 class Graph:
@@ -43,6 +45,9 @@ class Graph:
     def __init__(self, index: faiss.IndexHNSWFlat, n: int) -> None:
         self._index = index
         self._storage: Storage | None = None
+        self._former: list[Storage] = []  # replaced while searches were under way, which may still read them
+        self._n_searching = 0
+        self._lock = threading.Lock()
         self.n = n
 
     @classmethod
@@ -77,14 +82,31 @@ class Graph:
         """The same graph without the copy of the vectors that building it needed."""
         return Graph.from_bytes(self.to_bytes())
 
-    def over(self, storage: Storage) -> faiss.IndexHNSWFlat:
-        """A searchable FAISS index: this graph over `storage`, the first `n` rows."""
-        self._storage = (
-            storage  # FAISS holds only a bare pointer: the newest storage lives as long as the graph
-        )
-        self._index.own_fields = False
-        self._index.storage = storage.flat
-        return self._index
+    def over(self, storage: Storage) -> None:
+        """Read the rows from `storage` from now on: the first `n`, which are the same in every storage."""
+        with self._lock:
+            if self._storage is not None and self._storage.memory is storage.memory:
+                return
+            if self._storage is not None and self._n_searching:
+                self._former.append(self._storage)
+            self._storage = storage  # FAISS holds only a bare pointer: it must live as long as it is pointed to
+            self._index.own_fields = False
+            self._index.storage = storage.flat
+
+    def search(
+        self, queries: Vectors, k: int, parameters: faiss.SearchParametersHNSW
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """FAISS's distances and positions (n_queries, k), -1 where it found too few."""
+        with self._lock:
+            self._n_searching += 1
+        try:
+            distances, positions = self._index.search(queries, k, params=parameters)
+        finally:
+            with self._lock:
+                self._n_searching -= 1
+                if not self._n_searching:
+                    self._former.clear()
+        return distances, positions
 
 
 class HnswIndex(Index):
@@ -95,8 +117,7 @@ class HnswIndex(Index):
         self.metric = metric
         self.effort = effort
         self._graph = graph
-        self._storage = storage  # kept: a search that is under way may still read it
-        self._faiss = graph.over(storage)
+        graph.over(storage)
         self._exact = FlatIndex(rows, metric)
 
     @property
@@ -125,7 +146,7 @@ class HnswIndex(Index):
         bits = np.packbits(usable[:n], bitorder="little") if restricted else None
         selector = faiss.IDSelectorBitmap(bits) if bits is not None else None
         parameters = faiss.SearchParametersHNSW(efSearch=max(effort or self.effort, from_graph), sel=selector)
-        scores, positions = self._faiss.search(queries, from_graph, params=parameters)
+        scores, positions = self._graph.search(queries, from_graph, parameters)
         if self.metric is Metric.L2:
             scores = -scores
         found = np.empty((len(queries), k), np.int64)

@@ -103,4 +103,4 @@ class RowBuffer:
         self._bytes[begin:_ROOM] = np.frombuffer(bytes(header), np.uint8)
         span = self._bytes[begin : _ROOM + n * self._dim * 4]
         reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(span), span.nbytes)
-        return Storage(faiss.read_index(reader), (reader, self._bytes))
+        return Storage(faiss.read_index(reader), reader, self._bytes)

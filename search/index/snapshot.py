@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.errors import CollectionCorrupt
+from search.errors import CollectionCorrupt, CollectionError
 from search.failpoints import Step, reached
 from search.index.contract import Rows
 from search.index.hnsw import Graph
@@ -43,7 +43,20 @@ def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Gr
 
     The file begins with a line that names the collection and the space, so that a file which strayed here from
     another collection is recognised.
+
+    Raises:
+        CollectionError: the disk is full or may not be written to.
     """
+    try:
+        return _written(layout, catalog_uuid, space, rows, graph)
+    except OSError as error:
+        raise CollectionError(
+            f"the index of space '{space.name}' cannot be written to {layout.indexes} ({error.strerror}); "
+            "free some space or check the permissions, and run: nearkin compact"
+        ) from None
+
+
+def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Graph) -> Snapshot:
     reached(Step.SNAPSHOT_BEGUN)
     layout.indexes.mkdir(exist_ok=True)
     label = {"collection": catalog_uuid, "space": space.name, "n": graph.n}

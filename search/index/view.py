@@ -71,7 +71,8 @@ class View:
 
     def needs_graph(self) -> bool:
         """Whether too many rows are scanned for each query."""
-        return wants_graph(len(self.look.rows), self.space.dim, self.n_indexed)
+        rows = self.look.rows
+        return rows.n_alive > 0 and wants_graph(len(rows), self.space.dim, self.n_indexed)
 
     def build(
         self, progress: Callable[[int, int], None] | None = None, target: float = TARGET_RECALL

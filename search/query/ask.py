@@ -17,8 +17,8 @@ from search.query import plan, run
 from search.query.follow import Behind, Views
 from search.query.recommend import recommend, taste
 from search.query.request import Options
-from search.types import Hit, Json, Space
-from search.vectors import Keys, Vectors, checked, prepared
+from search.types import EncoderSpec, Hit, Json, Space
+from search.vectors import Keys, Vectors, as_floats, checked, prepared
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
@@ -33,10 +33,9 @@ def vectors(vector: Any) -> tuple[bool, Vectors]:
     Raises:
         QueryError: not numbers, or of more than two dimensions.
     """
-    try:
-        given = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise QueryError(f"the vector is not made of numbers ({error}); give a list of floats") from None
+    given = as_floats(vector, "the query vectors")
+    if given.ndim == 0:
+        raise QueryError(f"the vector is the number {vector!r}; give a list of floats")
     return given.ndim == 1, checked(np.atleast_2d(given), what="the query vectors")
 
 
@@ -47,7 +46,7 @@ class Asker:
         self._database = database
         self._views = views
         self._device = device
-        self._encoders: dict[int, Encoder] = {}
+        self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._loading = threading.Lock()
 
     def _read(self, question: Callable[[Connection], Answer]) -> Answer:
@@ -68,7 +67,8 @@ class Asker:
             EncoderDrift: it gives other vectors now.
         """
         with self._loading:
-            if space.key not in self._encoders:
+            held = self._encoders.get(space.key)
+            if held is None or held[0] != space.encoder:  # another process may have trained it anew
                 from search.encoders import load, probes
 
                 with self._database.reading() as connection:
@@ -78,8 +78,8 @@ class Asker:
                 encoder = load.load_spec(space.encoder, data=data, device=load.Device(self._device))
                 if stored is not None:
                     probes.check(encoder, space, stored)
-                self._encoders[space.key] = encoder
-            return self._encoders[space.key]
+                held = self._encoders[space.key] = (space.encoder, encoder)
+            return held[1]
 
     def by_item(
         self, items: Sequence[Item], kind: str, space: str | None, options: Options

@@ -38,7 +38,10 @@ class Views:
             Behind: the view is already further on; read again in a new transaction.
             CollectionCorrupt: packed vectors do not match their checksum.
         """
-        return self.view(connection, state, space).look
+        look = self.view(connection, state, space).look
+        if look.commit_seq != state.commit_seq:  # another thread moved the view on in this very moment
+            raise Behind
+        return look
 
     def view(self, connection: Connection, state: State, space: Space) -> View:
         """The view behind `look`, at the reader's commit."""
@@ -51,8 +54,14 @@ class Views:
         if view.epoch > state.epoch or view.look.commit_seq > state.commit_seq:
             raise Behind
         if view.look.commit_seq < state.commit_seq:
-            with view.lock:
-                self._catch_up(connection, state, view)
+            try:
+                with view.lock:
+                    self._catch_up(connection, state, view)
+            except BaseException:
+                # Some of the batches may have been applied: the view must not be told them twice.
+                with self._lock:
+                    self._views.pop(space.key, None)
+                raise
         if view.look.commit_seq != state.commit_seq:
             raise Behind
         return view

@@ -18,7 +18,9 @@ from ingest.learn.nodes.step import LANES, SIGMOID, sgd_step
 from ingest.learn.nodes.walks import END, below, mixed, stream
 from search.errors import ModelError
 
-ENTRIES_PER_ROW = 16  # of a block's table of negatives, on average
+ENTRIES_PER_ROW = 16  # of a block's table of negatives, on average; a table is faster than an alias table
+ENTRIES_OF_RAREST = 4  # as many entries as give the rarest row this many ...
+MOST_ENTRIES = 1 << 18  # ... but not more than this
 ROWS_PER_TASK = 256  # sequences that one thread thins out at a time
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -221,34 +223,37 @@ class SkipGram:
 
     def __init__(self, frequencies: NDArray[np.int64], settings: SkipGramSettings) -> None:
         self.settings = settings
-        self._blocks = blocks = deal(frequencies)
+        self.blocks = blocks = deal(frequencies)
         self._keep = keep_chances(frequencies, settings.sample)
         codes = blocks.codes.astype(np.int64)
-        self._rows = (codes >> blocks.shift) * blocks.size + (codes & ((1 << blocks.shift) - 1))
+        self.rows = (codes >> blocks.shift) * blocks.size + (codes & ((1 << blocks.shift) - 1))
         n, dim, width = len(frequencies), settings.dim, -(-settings.dim // LANES) * LANES
         self._tiles = (0,) * (width // LANES)
         shape = (blocks.n_blocks, blocks.size, width)
         self._inputs, self._outputs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         start = np.random.default_rng([settings.seed, 1]).random((n, dim), np.float32)
-        self._inputs.reshape(-1, width)[self._rows, :dim] = (start - np.float32(0.5)) / np.float32(dim)
+        self._inputs.reshape(-1, width)[self.rows, :dim] = (start - np.float32(0.5)) / np.float32(dim)
         mass = np.zeros(blocks.n_blocks * blocks.size)
-        mass[self._rows] = np.maximum(frequencies, 1) ** 0.75
-        self._noise = [
-            self._noise_of(part, mass.sum()) for part in mass.reshape(blocks.n_blocks, blocks.size)
-        ]
+        mass[self.rows] = np.maximum(frequencies, 1) ** 0.75
+        self.noise = [self._noise_of(part, mass.sum()) for part in mass.reshape(blocks.n_blocks, blocks.size)]
 
     def _noise_of(self, mass: NDArray[np.float64], total: float) -> Noise:
         """The negatives of a block: each row in its share of the table (to one entry)."""
         reached = np.cumsum(mass)
-        entries = (np.arange(ENTRIES_PER_ROW * len(mass)) + 0.5) * (
-            reached[-1] / (ENTRIES_PER_ROW * len(mass))
-        )
+        rare = math.ceil(ENTRIES_OF_RAREST * reached[-1] / mass[mass > 0].min())
+        n_entries = max(ENTRIES_PER_ROW * len(mass), min(rare, MOST_ENTRIES))
+        entries = (np.arange(n_entries) + 0.5) * (reached[-1] / n_entries)
         table = np.searchsorted(reached, entries).astype(np.int32)
         return Noise(table, self.settings.negatives * float(reached[-1] / total))
 
+    def contexts(self) -> NDArray[np.float32]:
+        """The output vectors as they are now: (n, dim) float32; a token's vector against these gives its scores."""
+        rows = self._outputs.reshape(-1, self._outputs.shape[2])[self.rows, : self.settings.dim]
+        return np.ascontiguousarray(rows)
+
     def vectors(self) -> NDArray[np.float32]:
         """The vectors as they are now: (n, dim) float32, row i is token i."""
-        rows = self._inputs.reshape(-1, self._inputs.shape[2])[self._rows, : self.settings.dim]
+        rows = self._inputs.reshape(-1, self._inputs.shape[2])[self.rows, : self.settings.dim]
         return np.ascontiguousarray(rows)
 
     def learn(
@@ -263,7 +268,22 @@ class SkipGram:
             pool: whose threads share the work; None to work in the calling thread.
         """
         run = map if pool is None else pool.map
-        blocks, window, seed = self._blocks, self.settings.window, self.settings.seed
+        n_blocks, seed = self.blocks.n_blocks, self.settings.seed
+
+        def train(center: int, context: int) -> None:
+            chance = np.random.SeedSequence([seed, _NEGATIVE, first, center, context])
+            state = chance.generate_state(1, np.uint64)[0]
+            inputs, outputs, noise = self._inputs[center], self._outputs[context], self.noise[context]
+            _train(self._tiles, inputs, outputs, pairs[center], context, noise, np.float32(rate), state)
+
+        pairs = self.pairs(rows, first, pool)
+        for turn in range(n_blocks):  # in a turn, no two tasks touch the same rows
+            list(run(train, range(n_blocks), [(k + turn) % n_blocks for k in range(n_blocks)]))
+
+    def pairs(self, rows: NDArray[np.int32], first: int, pool: ThreadPoolExecutor | None) -> list[Pairs]:
+        """The pairs of a chunk of sequences, one `Pairs` for each block of centers; `rows` is overwritten."""
+        run = map if pool is None else pool.map
+        blocks, window, seed = self.blocks, self.settings.window, self.settings.seed
 
         def thin(low: int) -> None:
             _thin(rows[low : low + ROWS_PER_TASK], first + low, blocks.codes, self._keep, seed ^ _THIN)
@@ -271,19 +291,5 @@ class SkipGram:
         def gather(block: int) -> Pairs:
             return Pairs(*_gather(rows, first, block, blocks, window, seed ^ _WINDOW))
 
-        def train(center: int, context: int) -> None:
-            chance = np.random.SeedSequence([seed, _NEGATIVE, first, center, context])
-            state = chance.generate_state(1, np.uint64)[0]
-            inputs, outputs, noise = self._inputs[center], self._outputs[context], self._noise[context]
-            _train(self._tiles, inputs, outputs, pairs[center], context, noise, np.float32(rate), state)
-
         list(run(thin, range(0, len(rows), ROWS_PER_TASK)))
-        pairs = list(run(gather, range(blocks.n_blocks)))
-        for turn in range(blocks.n_blocks):  # in a turn, no two tasks touch the same rows
-            list(
-                run(
-                    train,
-                    range(blocks.n_blocks),
-                    [(k + turn) % blocks.n_blocks for k in range(blocks.n_blocks)],
-                )
-            )
+        return list(run(gather, range(blocks.n_blocks)))

@@ -1,0 +1,63 @@
+"""Runs a Typer app so that every failure is one line and an exit code; alone, it offers the verbs that ask."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from search.cli import output, verbs
+from search.errors import NearkinError
+
+_TRACE = "NEARKIN_TRACEBACK"
+
+
+def application(summary: str) -> typer.Typer:
+    """A root command with nearkin's manners and no verbs yet."""
+    return typer.Typer(
+        name="nearkin",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        help=summary,
+    )
+
+
+def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
+    """Run the command; 0 done, 1 failed (one line on stderr), 2 usage, 130 interrupted."""
+    # Model libraries draw bars and warn on their own; here only our own progress is shown.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app(args=arguments)
+    except SystemExit as stop:  # how the command line library ends, after it has shown a usage error
+        if stop.code == 130:
+            return _failed("interrupted; what was committed is kept, run again to go on", 130)
+        return stop.code if isinstance(stop.code, int) else 0
+    except NearkinError as error:
+        return _failed(str(error), 1)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        return _failed(f"{error.strerror or error}{place}; check the path, its permissions and the disk", 1)
+    except MemoryError:
+        return _failed("out of memory; close other programs or take in less at a time", 1)
+    except Exception as error:  # noqa: BLE001 - the last resort of the command line: never a traceback
+        if os.environ.get(_TRACE):
+            traceback.print_exc()
+        said = f"{type(error).__name__}: {error}"
+        return _failed(f"{said}; this is a bug, please report it with what {_TRACE}=1 prints", 1)
+    return 0
+
+
+def _failed(message: str, code: int) -> int:
+    output.say("error: " + " ".join(message.split()))
+    return code
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the verbs that ask, and exit."""
+    app = application("Asks a collection: search, recommend, get and their kin.")
+    verbs.register(app)
+    sys.exit(outcome(app, arguments))

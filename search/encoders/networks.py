@@ -1,0 +1,234 @@
+"""What every picture network shares: reading weights as data, and running batches into unit rows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from search.encoders.contract import Encoder, Item, Role, Vectors
+from search.encoders.device import choose_device, choose_dtype
+from search.encoders.pictures import prepare_ahead
+from search.errors import ModelUnavailable, WrongModality
+from search.types import EncoderSpec
+
+BATCH = 32
+
+# Left in the keys by data-parallel training, by compilation, and by training frameworks.
+_KEY_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "encoder_q.")
+_NESTED = ("state_dict", "model_state_dict", "model")
+
+
+class NetworkEncoder(Encoder):
+    """Pictures to unit vectors by one network.
+
+    Pictures are decoded and prepared by threads while the network works on the batch before.
+
+    Args:
+        spec: what it is; `spec.dim` is the width that `network` gives.
+        network: (n, channels, height, width) to (n, dim); it is moved to the device.
+        prepare: an RGB picture to the network's input (channels, height, width) float32.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32, bf16 or fp16. auto is fp32 on the processor.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        network: nn.Module,
+        prepare: Callable[[Image.Image], Tensor],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.spec = spec
+        self._device = choose_device(device)
+        self._dtype = choose_dtype(precision, self._device)
+        self._prepare = prepare
+        self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
+        # Convolutions read pixels with their channels side by side faster; other networks do not mind.
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def encode(self, items: Sequence[Item], *, role: Role = "document") -> Vectors:
+        """Unit vectors of pictures, (n, dim) float32, row i for item i.
+
+        Args:
+            items: files or images in memory.
+            role: makes no difference to a picture.
+
+        Raises:
+            WrongModality: an item is words.
+            SourceError: a picture cannot be read.
+        """
+        refuse_words(items, self.spec.model)
+        rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
+        done = 0
+        for inputs in batches(prepare_ahead(items, self._prepare, ahead=2 * BATCH)):  # type: ignore[arg-type]
+            rows[done : done + len(inputs)] = self._features(inputs)
+            done += len(inputs)
+        return rows
+
+    def _features(self, inputs: Sequence[Tensor]) -> Vectors:
+        with torch.inference_mode():
+            batch = torch.stack(list(inputs)).to(self._device, self._dtype)
+            return unit_rows(self._network(batch.contiguous(memory_format=torch.channels_last)))
+
+
+def batches(inputs: Iterator[Tensor], size: int = BATCH) -> Iterator[list[Tensor]]:
+    """Lists of at most `size` inputs, in order."""
+    while batch := list(islice(inputs, size)):
+        yield batch
+
+
+def unit_rows(features: Tensor) -> Vectors:
+    """Rows (n, dim) of any number format as float32 of length 1.
+
+    A picture that excites nothing (a row of zeros) has no direction; it is given the one that leans to no side,
+    so that every row is a unit row.
+    """
+    rows = features.detach().to("cpu", torch.float32)
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows = torch.where(lengths > 0, rows, torch.ones_like(rows))
+    return np.asarray(nn.functional.normalize(rows, dim=1).numpy(), dtype=np.float32)
+
+
+def refuse_words(items: Sequence[Item], model: str) -> None:
+    """Raises WrongModality where an item is not a picture."""
+    for item in items:
+        if not isinstance(item, Path | Image.Image):
+            raise WrongModality(
+                f"'{model}' takes pictures, not words; ask with a picture, or use a CLIP model for the space"
+            )
+
+
+def width_of(network: nn.Module, prepare: Callable[[Image.Image], Tensor], what: str) -> int:
+    """How many numbers the network gives for a picture, found by showing it two.
+
+    Raises:
+        ModelUnavailable: it does not give one row for each picture.
+    """
+    with torch.inference_mode():
+        batch = torch.stack([prepare(Image.new("RGB", (64, 64), grey)) for grey in ("black", "white")])
+        output = network.eval()(batch)
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 2:
+        raise ModelUnavailable(f"{what} does not give one vector for each picture; choose another layer")
+    return int(output.shape[1])
+
+
+def is_offline() -> bool:
+    """Whether the user has said that nothing may be downloaded (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
+    yes = {"1", "ON", "YES", "TRUE"}
+    return any(os.environ.get(name, "").upper() in yes for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal; read once in the life of the process unless the file changes."""
+    state = path.stat()
+    return _sha256(str(path.resolve()), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: str, size: int, modified: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file: safetensors by its suffix, else a state dict saved by torch.
+
+    Never runs code from the file. A state dict inside a training checkpoint is found, and prefixes that
+    wrappers leave on all keys are taken off.
+
+    Raises:
+        ModelUnavailable: the file is missing or does not hold plain tensors.
+    """
+    if not path.is_file():
+        raise ModelUnavailable(
+            f"there is no weights file {path}; give the path of a .safetensors or .pth file"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            held: object = load_file(path)
+        else:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        SafetensorError,
+        pickle.PickleError,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelUnavailable(
+            f"weights file {path} cannot be read as plain tensors ({reason[0].rstrip('.')}); "
+            "give a safetensors file, or a state dict saved with torch.save"
+        ) from error
+    for key in _NESTED:
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+    if not isinstance(held, Mapping) or not held or not all(isinstance(v, Tensor) for v in held.values()):
+        raise ModelUnavailable(
+            f"weights file {path} holds no state dict; give a safetensors file, or torch.save(model.state_dict())"
+        )
+    return _stripped({str(key): value for key, value in held.items()})
+
+
+def _stripped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _KEY_PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            return _stripped({key[len(prefix) :]: value for key, value in state.items()})
+    return state
+
+
+def fill_network(
+    network: nn.Module, state: Mapping[str, Tensor], *, unused: Sequence[str], name: str, path: Path
+) -> None:
+    """Puts weights into a network, all of them, in place.
+
+    Args:
+        network: the network to fill.
+        state: tensors by name.
+        unused: names of the network's modules that will not run (a classifier of other classes may differ).
+        name: what the network is called, for the message.
+        path: where the weights come from, for the message.
+
+    Raises:
+        ModelUnavailable: a tensor is missing, left over, or of another shape; the first one is named.
+    """
+    below = tuple(f"{module}." for module in unused)
+    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(below)}
+    given = {key: value for key, value in state.items() if not key.startswith(below)}
+    advice = f"give the weights of {name}, or name the network that they belong to"
+    for key, value in wanted.items():
+        if key not in given:
+            if key.endswith("num_batches_tracked"):  # only training reads it, and old files lack it
+                continue
+            raise ModelUnavailable(f"weights file {path} lacks '{key}' of {name}; {advice}")
+        if given[key].shape != value.shape:
+            shapes = f"{tuple(given[key].shape)} where {name} has {tuple(value.shape)}"
+            raise ModelUnavailable(f"in weights file {path} '{key}' is {shapes}; {advice}")
+    for key in given:
+        if key not in wanted:
+            raise ModelUnavailable(f"weights file {path} holds '{key}', which {name} has not; {advice}")
+    network.load_state_dict(_versioned(given, network), strict=False)
+
+
+def _versioned(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """`state` with the version marks that torch's own loading looks for (MNASNet insists on them)."""
+    marked = network.state_dict()
+    marked.clear()
+    marked.update(state)
+    return marked

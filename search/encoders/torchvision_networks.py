@@ -1,0 +1,262 @@
+"""Any classification network of torchvision as an encoder: its pooled features, or any hidden layer."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+from search.encoders.networks import (
+    NetworkEncoder,
+    fill_network,
+    is_offline,
+    read_weights,
+    sha256_of,
+    width_of,
+)
+from search.errors import EncoderDrift, ModelUnavailable
+from search.types import EncoderSpec, Modality
+
+PREFIX = "torchvision:"
+
+# The module that turns features into classes, by the names the library uses.
+_HEADS = ("fc", "classifier", "heads", "head")
+# Classifiers beside the main path, which only training runs.
+_SIDE_HEADS = ("aux1", "aux2", "AuxLogits")
+# The published weights of these two expect another input range, and an auxiliary head only for training.
+_EXTRAS = {
+    "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},
+    "inception_v3": {"transform_input": True, "aux_logits": False, "init_weights": False},
+}
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.\w+)$")
+
+
+class TorchvisionEncoder(NetworkEncoder):
+    """A torchvision classification network without its classifier, with the preprocessing of its weights.
+
+    By default a vector is what the network pools for its classifier (VGG and AlexNet hand theirs an unpooled
+    map; it is averaged too). Of a hidden layer, maps are averaged over their positions, and of a sequence of
+    tokens the class token is taken where there is one, else the mean.
+    """
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        *,
+        weights: Path | None = None,
+        layer: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> TorchvisionEncoder:
+        """The encoder for a network's name.
+
+        Args:
+            name: as in torchvision.models.list_models(), "resnet50"; "torchvision:resnet50" too.
+            weights: a file to use instead of the published weights.
+            layer: a hidden layer, one of `layers(name)`; None for the pooled features.
+            device: auto, cpu, cuda, cuda:N or mps.
+            precision: auto, fp32, bf16 or fp16.
+
+        Raises:
+            ModelUnavailable: there is no such network or layer, or its weights cannot be had.
+        """
+        name = name.removeprefix(PREFIX)
+        network = _network(name)
+        head = _head(network)
+        if layer is not None:
+            _check_layer(network, name, layer)
+        path = find_weights(name, weights)
+        state = read_weights(path)
+        if name.startswith("densenet"):
+            state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+        reads_head = layer is not None and layer.split(".")[0] == head
+        unused = _SIDE_HEADS if reads_head else (head, *_SIDE_HEADS)
+        fill_network(network, state, unused=unused, name=name, path=path)
+        features = _hidden(network, layer) if layer is not None else _pooled(network, head)
+        prepare = _preparation(name)
+        spec = EncoderSpec(
+            family="torchvision",
+            model=PREFIX + name,
+            modality=Modality.IMAGE,
+            dim=width_of(features, prepare, f"layer '{layer}' of {name}" if layer else name),
+            accepts=("image",),
+            weights=sha256_of(path),
+            options={"layer": layer, "weights": None if weights is None else str(path.resolve())},
+        )
+        return cls(spec, features, prepare, device=device, precision=precision)
+
+    @classmethod
+    def from_spec(
+        cls, spec: EncoderSpec, *, device: str = "auto", precision: str = "auto", data: bytes | None = None
+    ) -> TorchvisionEncoder:
+        """The encoder that a space was made with.
+
+        Args:
+            spec: as `from_name` made it.
+            device: auto, cpu, cuda, cuda:N or mps.
+            precision: auto, fp32, bf16 or fp16.
+            data: not needed by this family.
+
+        Raises:
+            ModelUnavailable: the weights are not here any more.
+            EncoderDrift: the weights are here, but others than the space was made with.
+        """
+        given, layer = spec.options.get("weights"), spec.options.get("layer")
+        encoder = cls.from_name(
+            spec.model,
+            weights=None if given is None else _moved(Path(str(given))),
+            layer=None if layer is None else str(layer),
+            device=device,
+            precision=precision,
+        )
+        if encoder.spec.weights != spec.weights:
+            raise EncoderDrift(
+                f"the weights of {spec.model} are not those that the space was made with (sha256 {spec.weights}); "
+                "put those back, or ingest into a new space"
+            )
+        encoder.spec = spec
+        return encoder
+
+
+def layers(model: str) -> list[str]:
+    """The hidden layers of a torchvision network that `layer` can name, from input to output.
+
+    A module's name stands for its output.
+
+    Raises:
+        ModelUnavailable: there is no such network.
+    """
+    return _layers(_network(model.removeprefix(PREFIX)))
+
+
+def find_weights(name: str, given: Path | None = None) -> Path:
+    """The file of a network's weights: the one given, else the one in torch's cache, else downloaded there.
+
+    Raises:
+        ModelUnavailable: it is not here and cannot be had; the message says what to do.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise ModelUnavailable(
+                f"there is no weights file {given}; give the path of a .safetensors or .pth file"
+            )
+        return given
+    published = models.get_model_weights(name).DEFAULT
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / published.url.rsplit("/", 1)[-1]
+    why = "downloads are switched off"
+    if not path.is_file() and not is_offline():
+        try:
+            published.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+        except (URLError, TimeoutError, ConnectionError) as error:
+            why = f"{published.url} cannot be reached: {getattr(error, 'reason', error)}"
+        except (OSError, RuntimeError) as error:
+            why = f"the download of {published.url} failed: {' '.join(str(error).split())}"
+    if not path.is_file():
+        raise ModelUnavailable(
+            f"the weights of {PREFIX}{name} are not here ({why}); put {path.name} into {folder}, "
+            "or give a file with --weights FILE, or use --model patches, which needs none"
+        )
+    mark = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    if mark and not sha256_of(path).startswith(mark[1]):
+        raise ModelUnavailable(f"weights file {path} is damaged; delete it and fetch it again")
+    return path
+
+
+def _moved(path: Path) -> Path:
+    """A weights file that was given by path; on another machine it may lie in torch's cache."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / path.name
+    return cached if not path.is_file() and cached.is_file() else path
+
+
+def _network(name: str) -> nn.Module:
+    """The bare network; its random weights are always replaced before it is used."""
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        meant = f"did you mean {', '.join(near)}?" if near else "see torchvision.models.list_models()"
+        raise ModelUnavailable(f"torchvision has no classification network '{name}'; {meant}")
+    network: nn.Module = models.get_model(name, weights=None, **_EXTRAS.get(name, {}))
+    return network.eval()
+
+
+def _preparation(name: str) -> Callable[[Image], Tensor]:
+    """The preprocessing that belongs to the published weights."""
+    transforms: Callable[[Image], Tensor] = models.get_model_weights(name).DEFAULT.transforms()
+    return transforms
+
+
+def _head(network: nn.Module) -> str:
+    return next(name for name in _HEADS if hasattr(network, name))
+
+
+def _pooled(network: nn.Module, head: str) -> nn.Module:
+    """The network with its classifier taken off."""
+    setattr(network, head, _Pool())
+    pool = getattr(network, "avgpool", None)
+    if isinstance(pool, nn.AdaptiveAvgPool2d):
+        network.avgpool = nn.AdaptiveAvgPool2d(1)  # larger only in VGG and AlexNet
+    return network
+
+
+def _hidden(network: nn.Module, layer: str) -> nn.Module:
+    extractor = create_feature_extractor(network, {layer: "features"}, suppress_diff_warning=True)
+    return _Hidden(extractor, _Pool(int(getattr(network, "seq_length", 0))))
+
+
+def _check_layer(network: nn.Module, name: str, layer: str) -> None:
+    known = _layers(network)
+    if layer not in known:
+        near = difflib.get_close_matches(layer, known, n=5, cutoff=0.4) or [
+            one for one in known if "." not in one
+        ]
+        raise ModelUnavailable(f"{name} has no layer '{layer}'; some that it has: {', '.join(near)}")
+
+
+def _layers(network: nn.Module) -> list[str]:
+    nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
+    steps = [node.split(".") for node in nodes[1:]]  # the first is the input
+    return list(dict.fromkeys(".".join(step[: depth + 1]) for step in steps for depth in range(len(step))))
+
+
+class _Hidden(nn.Module):
+    """A hidden layer's output as one row for each picture."""
+
+    def __init__(self, extractor: nn.Module, pool: nn.Module) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.pool = pool
+
+    def forward(self, batch: Tensor) -> Tensor:
+        features: Tensor = self.pool(self.extractor(batch)["features"])
+        return features
+
+
+class _Pool(nn.Module):
+    """Any output as rows: maps averaged over their positions, tokens by their class token or their mean.
+
+    `sequence_length` is the number of tokens of a sequence that begins with a class token, 0 if none does.
+    """
+
+    def __init__(self, sequence_length: int = 0) -> None:
+        super().__init__()
+        self.sequence_length = sequence_length
+
+    def forward(self, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            return output
+        if output.ndim == 4:
+            # Every input is square, so the two equal sides tell where Swin and ConvNeXt keep channels last.
+            return output.mean((2, 3) if output.shape[2] == output.shape[3] else (1, 2))
+        if output.ndim == 3:
+            return output[:, 0] if output.shape[1] == self.sequence_length else output.mean(1)
+        return output
