@@ -8,7 +8,17 @@ if TYPE_CHECKING:
     from ingest.report import Options, Progress, Report
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
 
-__all__ = ["EdgeFormat", "NodeSettings", "Options", "Progress", "Report", "graph", "images", "text", "vectors"]
+__all__ = [
+    "EdgeFormat",
+    "NodeSettings",
+    "Options",
+    "Progress",
+    "Report",
+    "graph",
+    "images",
+    "text",
+    "vectors",
+]
 
 _HOMES = {
     "EdgeFormat": "ingest.verbs",

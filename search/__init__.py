@@ -23,7 +23,8 @@ from search.types import Hit, Record
 from search.version import __version__
 
 if TYPE_CHECKING:
-    from search.collection import Collection, open  # noqa: A004 - search.open is the public name
+    from search.collection import Collection
+    from search.opening import open  # noqa: A004 - search.open is the public name
 
 __all__ = [
     "Collection",
@@ -52,7 +53,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the collection, and with it SQLAlchemy, numpy and FAISS, when it is first asked for."""
     if name in ("Collection", "open"):
-        from search import collection
+        from search import opening
 
-        return getattr(collection, name)
+        return getattr(opening, name)
     raise AttributeError(f"module 'search' has no attribute '{name}'")

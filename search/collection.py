@@ -7,17 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy import ColumnElement, Connection
 
 from search import upkeep
-from search.catalog import migrations, reads, where
+from search.catalog import reads, where
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.writes import FieldNames
-from search.errors import CollectionError, CollectionNotFound, QueryError
-from search.layout import Layout, sync_directory
+from search.errors import CollectionError, QueryError
+from search.index.choose import wants_graph
+from search.layout import Layout
 from search.query import ask, plan
 from search.query.ask import Asker
 from search.query.follow import Views
@@ -32,70 +33,6 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "auto") -> Collection:
-    """Open the collection in the directory `path`.
-
-    Args:
-        path: a directory; with mode "rw" it is made if it is absent.
-        mode: "r" to read only.
-        device: where query encoders run: auto, cpu, cuda[:n] or mps.
-
-    Raises:
-        CollectionNotFound: there is none, and the mode is "r".
-        CollectionError: the directory holds other files, or a newer nearkin wrote it.
-    """
-    if mode not in ("rw", "r"):
-        raise QueryError(f"mode '{mode}' is unknown; use 'rw' or 'r'")
-    layout = Layout(Path(path).expanduser())
-    if mode == "r":
-        _check_there(layout)
-    else:
-        _make(layout)
-    database = Database(layout.catalog, read_only=mode == "r")
-    try:
-        if mode == "rw":
-            migrations.migrate(database)
-        with database.reading() as connection:
-            found = migrations.version(connection)
-            migrations.check_readable(found)
-            if found == 0:
-                raise CollectionNotFound(
-                    f"{path} holds no finished collection; ingest something into it first"
-                )
-            if found < migrations.CURRENT:
-                raise CollectionError(
-                    f"{path} is of an older format; open it once for writing to bring it up to date"
-                )
-    except BaseException:
-        database.close()
-        raise
-    return Collection(layout, database, device=device)
-
-
-def _check_there(layout: Layout) -> None:
-    if not layout.catalog.is_file():
-        raise CollectionNotFound(
-            f"there is no collection at {layout.root}; name one with -c, or make it with: nearkin ingest"
-        )
-
-
-def _make(layout: Layout) -> None:
-    root = layout.root
-    try:
-        if root.exists() and not root.is_dir():
-            raise CollectionError(f"{root} is a file, not a directory; name another place for the collection")
-        if root.is_dir() and not layout.catalog.exists() and any(root.iterdir()):
-            raise CollectionError(
-                f"{root} holds other files and no collection; name an empty or a new directory"
-            )
-        root.mkdir(parents=True, exist_ok=True)
-        sync_directory(root.parent)
-    except OSError as error:
-        raise CollectionError(
-            f"{root} cannot be made ({error.strerror}); check the path and its permissions"
-        ) from None
-
-
 class Collection:
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
@@ -104,12 +41,14 @@ class Collection:
     """
 
     def __init__(self, layout: Layout, database: Database, *, device: str) -> None:
+        """Made by `search.open`."""
         self._layout = layout
         self._database = database
         self._lock = WriteLock(layout, _WAIT_S)
         self._threads = threading.RLock()
         self._names = FieldNames()
         self._views = Views(layout)
+        self._n_added: dict[int, int] = {}  # rows added to each space since its index was last looked at
         self._asker = Asker(database, self._views, device)
 
     @property
@@ -161,8 +100,15 @@ class Collection:
                         spec = EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1])
                         there = writer.space(space, spec)
                     writer.put(given, rows, there)
-                upkeep.index_if_far_behind(self._layout, self._database, self._views, there)
+                self._index_when_due(there, len(given))
         return [record.id for record in given]
+
+    def _index_when_due(self, space: Space, n_added: int) -> None:
+        """Look whether an index is far behind, but only once enough was added here for that to be possible."""
+        self._n_added[space.key] = self._n_added.get(space.key, 0) + n_added
+        if wants_graph(self._n_added[space.key], space.dim):
+            self._n_added[space.key] = 0
+            upkeep.index_if_far_behind(self._layout, self._database, self._views, space)
 
     def delete(self, ids: str | Sequence[str] | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that match a where-expression; how many were deleted.
@@ -214,7 +160,7 @@ class Collection:
             return reads.count(connection, None if where is None else _condition(connection, where))
 
     @overload
-    def search(
+    def search(  # type: ignore[overload-overlap] # a str is a sequence of str, and means one query
         self,
         query: str | None = None,
         *,

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, select
 
-from search.catalog import migrations, reads, schema, writes
+from search.catalog import compaction, migrations, reads, schema, writes
 from search.catalog.database import Database
 from search.errors import CollectionCorrupt, CollectionError
 from search.failpoints import Step, reached
@@ -134,6 +134,7 @@ def index_all(layout: Layout, database: Database, views: Views, progress: Progre
         spaces = reads.spaces(connection)
     for space in spaces.values():
         _index(layout, database, views, space, progress)
+    database.settle()
 
 
 def index_if_far_behind(
@@ -184,7 +185,7 @@ def compact(layout: Layout, database: Database, views: Views) -> dict[str, Json]
     """Rewrite the vectors without the deleted ones, give free space back, and build indexes where due."""
     before = size_on_disk(layout)
     with database.writing() as connection:
-        dropped = writes.compact(connection)
+        dropped = compaction.compact(connection)
     reached(Step.COMPACT_DONE)
     _vacuum(database)
     views.forget()
@@ -224,6 +225,7 @@ def back_up(layout: Layout, database: Database, target: Path) -> Path:
                 with copy.writing() as connection:
                     writes.record_snapshot(connection, spaces[name], None)
         copy.settle()
+        copy.close()
         for path in (partial.catalog, *partial.indexes.iterdir()):
             _sync(path)
         partial.root.rename(target)

@@ -110,7 +110,9 @@ class Writer:
                 raise UnknownSpace("vectors were given without a space; name the space that they belong to")
             each = parts if parts is not None else [(WHOLE,)] * len(records)
             if len(each) != len(records):
-                raise QueryError(f"the parts of {len(each)} records were given for {len(records)}; give them for each")
+                raise QueryError(
+                    f"the parts of {len(each)} records were given for {len(records)}; give them for each"
+                )
             owners = np.repeat(np.arange(len(records)), [len(some) for some in each])
             if len(owners) != len(vectors):
                 raise QueryError(

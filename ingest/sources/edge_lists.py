@@ -51,37 +51,44 @@ def read_edge_list(handle: IO[bytes], edges: Edges) -> None:
     line = 1
     for number, block in enumerate(_blocks(handle)):
         data = block.removeprefix(b"\xef\xbb\xbf") if number == 0 else block
-        codes = np.frombuffer(data, np.uint8)
-        space = SPACE[codes]
-        begins = ~space
-        begins[1:] &= space[:-1]
-        starts = np.flatnonzero(begins)
-        ends = np.flatnonzero(codes == ord("\n"))
-        counts = np.bincount(np.searchsorted(ends, starts), minlength=len(ends) + 1)
-        first = np.cumsum(counts) - counts
-        used = counts > 0
-        heads = codes[starts[first[used]]]
-        used[used] = (heads != ord("#")) & (heads != ord("%"))
-        for bad in _unreadable(data):
-            if used[bad]:
-                edges.reject("the line is not UTF-8 text", line + bad)
-            used[bad] = False
-        tokens = np.array(data.split(), dtype=object)
-        edges.numbers(tokens[first[used & (counts == 1)]].tolist())
-        rows = np.flatnonzero(used & (counts > 1))
-        weights = None
-        third = rows[counts[rows] > 2]
-        if len(third):
-            weights = np.ones(len(rows))
-            whole = data.split(b"\n") if b"{" in data else []
-            found = tokens[first[third] + 2].tolist()
-            rests = [b" ".join(whole[row].split()[2:]) for row in third] if whole else found
-            weights[counts[rows] > 2] = _weights(rests, third + line, edges)
-            rows, weights = rows[weights > 0], weights[weights > 0]
-            if whole and (weights == 1).all():
-                weights = None
-        edges.add(tokens[first[rows]].tolist(), tokens[first[rows] + 1].tolist(), weights)
-        line += len(ends)
+        line += _edge_list_block(data, line, edges)
+
+
+def _edge_list_block(data: bytes, line: int, edges: Edges) -> int:
+    """Take whole lines, the first of which has this number; returns how many line ends there are."""
+    codes = np.frombuffer(data, np.uint8)
+    space = np.concatenate(([True], SPACE[codes], [True]))
+    changes = np.flatnonzero(space[1:] != space[:-1])
+    starts, lengths = changes[::2], changes[1::2] - changes[::2]
+    ends = np.flatnonzero(codes == ord("\n"))
+    counts = np.bincount(np.searchsorted(ends, starts), minlength=len(ends) + 1)
+    first = np.cumsum(counts) - counts
+    used = counts > 0
+    heads = codes[starts[first[used]]]
+    used[used] = (heads != ord("#")) & (heads != ord("%"))
+    for bad in _unreadable(data):
+        if used[bad]:
+            edges.reject("the line is not UTF-8 text", line + bad)
+        used[bad] = False
+    alone = first[used & (counts == 1)]
+    edges.numbers_in(data, starts[alone], lengths[alone])
+    rows = np.flatnonzero(used & (counts > 1))
+    weights = None
+    third = rows[counts[rows] > 2]
+    if len(third):
+        weights = np.ones(len(rows))
+        places = first[third] + 2
+        # a dict of attributes, as networkx writes it, has blanks: take the rest of the line
+        until = np.append(ends, len(data))[third] if b"{" in data else (starts + lengths)[places]
+        found = [data[a:b] for a, b in zip(starts[places].tolist(), until.tolist(), strict=True)]
+        weights[counts[rows] > 2] = _weights(found, third + line, edges)
+        rows, weights = rows[weights > 0], weights[weights > 0]
+        if b"{" in data and (weights == 1).all():
+            weights = None
+    tokens = np.concatenate((first[rows], first[rows] + 1))
+    sources, targets = edges.numbers_in(data, starts[tokens], lengths[tokens]).reshape(2, -1)
+    edges.add(sources, targets, weights)
+    return len(ends)
 
 
 def _weights(tokens: Sequence[bytes], lines: NDArray[np.int64], edges: Edges) -> NDArray[np.float64]:
@@ -206,18 +213,18 @@ def _table_block(data: bytes, columns: Sequence[int], delimiter: bytes, line: in
     alike = len(marks) + 1 == width * (len(ends) + 1) and bool((np.diff(ends, prepend=-1) == width).all())
     if not alike or max(columns) >= width:
         return False
-    cells = plain.replace(b"\n", delimiter).split(delimiter)
-    sources, targets = cells[columns[0] :: width], cells[columns[1] :: width]
-    if b"" in sources or b"" in targets:
+    begins, until = np.append(0, marks + 1), np.append(marks, len(plain))
+    lengths = until - begins
+    picked = [np.arange(column, len(begins), width) for column in columns]
+    if not (lengths[picked[0]].all() and lengths[picked[1]].all()):
         return False
-    weights = None
-    if len(columns) > 2:
-        weights = _weights(cells[columns[2] :: width], np.arange(line, line + len(sources)), edges)
-        good = weights > 0
-        if not good.all():
-            sources = [end for end, keep in zip(sources, good, strict=True) if keep]
-            targets = [end for end, keep in zip(targets, good, strict=True) if keep]
-            weights = weights[good]
+    weights, rows = None, np.arange(len(picked[0]))
+    if len(picked) > 2:
+        spans = zip(begins[picked[2]].tolist(), until[picked[2]].tolist(), strict=True)
+        weights = _weights([plain[a:b] for a, b in spans], rows + line, edges)
+        rows, weights = rows[weights > 0], weights[weights > 0]
+    cells = np.concatenate((picked[0][rows], picked[1][rows]))
+    sources, targets = edges.numbers_in(plain, begins[cells], lengths[cells]).reshape(2, -1)
     edges.add(sources, targets, weights)
     return True
 
@@ -261,8 +268,9 @@ def _table_rows(
             weights.append(cells[-1])
             places.append(place)
     if len(columns) < 3:
-        edges.add(sources, targets, None)
+        edges.add(edges.numbers(sources), edges.numbers(targets), None)
         return
     values = _weights(weights, np.array(places, np.int64), edges)
     good = np.flatnonzero(values > 0).tolist()
-    edges.add([sources[k] for k in good], [targets[k] for k in good], values[good])
+    ends = [edges.numbers([names[k] for k in good]) for names in (sources, targets)]
+    edges.add(ends[0], ends[1], values[good])

@@ -19,6 +19,9 @@ from search.types import Json
 
 GREATEST = float(np.finfo(np.float32).max)
 LEAST = float(np.finfo(np.float32).tiny)
+MOST_WORDS = 4  # ids of up to 8 * MOST_WORDS bytes are compared in bulk
+# the mask of the first k bytes of a big-endian word
+LEADING = np.array([0] + [(1 << 64) - (1 << (64 - 8 * k)) for k in range(1, 9)], np.uint64)
 
 Attributes: TypeAlias = dict[str, dict[str, Json]]
 
@@ -60,7 +63,11 @@ def from_edges(
     if values is not None and not usable(values).all():
         at = int(np.flatnonzero(~usable(values))[0])
         raise SourceError(f"weight {at} is {values[at]}; give positive finite numbers")
-    edges.add([name.encode() for name in sources], [name.encode() for name in targets], values)
+    try:
+        ends = [edges.numbers([name.encode() for name in names]) for names in (sources, targets)]
+    except UnicodeEncodeError as error:
+        raise SourceError(f"the id {error.object!a} cannot be written as UTF-8; rename it") from error
+    edges.add(ends[0], ends[1], values)
     return edges.finish(directed, {}).graph
 
 
@@ -76,9 +83,8 @@ class Edges:
     def __init__(self, file: str) -> None:
         self.file = file
         self.number: defaultdict[bytes, int] = defaultdict()
-        self.number.default_factory = (
-            self.number.__len__
-        )  # a new id gets the next number, without a Python loop
+        # a new id gets the next number, without a Python loop
+        self.number.default_factory = self.number.__len__
         self.rejected: list[Rejected] = []
         self._ends: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])
         self._weights: list[NDArray[np.float64]] = []
@@ -88,12 +94,44 @@ class Edges:
         """The numbers of these ids, with an entry made for the new ones."""
         return np.fromiter(map(self.number.__getitem__, ids), np.int32, len(ids))
 
+    def numbers_in(
+        self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """The numbers of the ids that stand in `data` at these places, none empty and none with a NUL.
+
+        Only ids that differ are looked up by themselves: ids are compared as a few 8-byte words each.
+        """
+        n_words = -(-int(lengths.max(initial=1)) // 8)
+        if n_words > MOST_WORDS:
+            return self.numbers(
+                [data[a : a + n] for a, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+            )
+        padded = np.ndarray((len(data),), ">u8", data + bytes(8 * MOST_WORDS), strides=(1,))
+        words, key = [], np.zeros(len(starts), np.uint64)
+        for k in range(n_words):
+            inside = np.minimum(starts + 8 * k, len(data) - 1)
+            word = padded[inside].astype(np.uint64) & LEADING[np.clip(lengths - 8 * k, 0, 8)]
+            key = (key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15) ^ word
+            words.append(word)
+        order = np.argsort(key)
+        new = np.append(True, np.diff(key[order]) != 0)[: len(order)]
+        group = np.empty(len(order), np.int64)
+        group[order] = np.cumsum(new) - 1
+        chosen = order[new]
+        if not all((word == word[chosen][group]).all() for word in words):  # two ids with one key
+            chosen = group = np.arange(len(order))
+        places = zip(starts[chosen].tolist(), (starts + lengths)[chosen].tolist(), strict=True)
+        return self.numbers([data[a:b] for a, b in places])[group]
+
     def add(
-        self, sources: Sequence[bytes], targets: Sequence[bytes], weights: NDArray[np.float64] | None
+        self,
+        sources: NDArray[np.int32],
+        targets: NDArray[np.int32],
+        weights: NDArray[np.float64] | None,
     ) -> None:
-        """Take edges that are known to be good."""
-        self._ends[0].append(self.numbers(sources))
-        self._ends[1].append(self.numbers(targets))
+        """Take edges, known to be good, between numbered ids."""
+        self._ends[0].append(sources)
+        self._ends[1].append(targets)
         self._weights.append(np.ones(len(sources)) if weights is None else weights)
         self._weighted |= weights is not None
 
@@ -164,9 +202,9 @@ def digest(graph: Graph) -> bytes:
     """16 bytes that tell graphs apart: nodes, edges, weights and direction."""
     state = blake2b(digest_size=16)
     state.update(b"directed" if graph.directed else b"undirected")
-    for name in graph.ids:
-        encoded = name.encode()
-        state.update(len(encoded).to_bytes(8, "little") + encoded)
+    encoded = [name.encode() for name in graph.ids]
+    state.update(np.fromiter(map(len, encoded), "<i8", len(encoded)).tobytes())
+    state.update(b"".join(encoded))
     state.update(graph.indptr.astype("<i8").tobytes() + graph.indices.astype("<i4").tobytes())
     if graph.weights is not None:
         state.update(graph.weights.astype("<f4").tobytes())

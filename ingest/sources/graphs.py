@@ -168,7 +168,7 @@ def _take_networkx(graph: Any, weight: str, edges: Edges) -> Attributes:
         sources.append(names[left])
         targets.append(names[right])
         weights.append(number)
-    edges.add(sources, targets, np.array(weights) if given else None)
+    edges.add(edges.numbers(sources), edges.numbers(targets), np.array(weights) if given else None)
     return {names[node].decode(): _json_object(data) for node, data in graph.nodes(data=True) if data}
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.pool import QueuePool
 from search.errors import CollectionCorrupt, CollectionError, CollectionLocked, NearkinError
 
 _PAGE = 8192  # larger than SQLite's 4096: packed vectors are long blobs
+_LOG_BYTES = 16 << 20  # the write-ahead log is cut back to this once its content is in the main file
 _WAIT_S = 30.0  # how long SQLite waits for its own locks, which are held for moments
 
 
@@ -51,6 +52,7 @@ class Database:
             connection.execute("pragma journal_mode = wal")
             # FULL: a commit is on the disk when it returns, not only safe from a crash of this process.
             connection.execute("pragma synchronous = full")
+            connection.execute(f"pragma journal_size_limit = {_LOG_BYTES}")
         connection.execute("pragma temp_store = memory")
         connection.execute("pragma cache_size = -32768")
         return connection
@@ -71,6 +73,21 @@ class Database:
         ):
             yield connection
 
+    def identity(self) -> tuple[int, int, int]:
+        """Application id, format, and number of tables, read without setting anything in the file."""
+        with self._translated():
+            mode = "ro" if self.read_only else "rw"
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_WAIT_S
+            )
+            try:
+                (application,) = connection.execute("pragma application_id").fetchone()
+                (found,) = connection.execute("pragma user_version").fetchone()
+                (n_tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
+            finally:
+                connection.close()
+        return application, found, n_tables
+
     def vacuum(self) -> None:
         """Give the pages that nothing uses back to the disk; whole or not at all."""
         with self._translated():
@@ -82,14 +99,13 @@ class Database:
                 connection.close()
 
     def settle(self) -> None:
-        """Fold the write-ahead log into the main file and close, so that one file holds everything."""
+        """Fold the write-ahead log into the main file, as far as readers allow."""
         with self._translated():
             connection = self._connect()
             try:
                 connection.execute("pragma wal_checkpoint(truncate)")
             finally:
                 connection.close()
-        self.close()
 
     def close(self) -> None:
         """Give back all connections."""

@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
@@ -28,6 +28,8 @@ class WriteLock:
         self._wait_s = wait_s
         self._threads = threading.RLock()
         self._file = FileLock(layout.lock, thread_local=False)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._name = json.dumps({"pid": os.getpid(), "host": platform.node(), "open since": since})
 
     @contextmanager
     def held(self, wait_s: float | None = None) -> Iterator[None]:
@@ -53,15 +55,16 @@ class WriteLock:
                 self._file.release()
 
     def _say(self) -> None:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        said = json.dumps({"pid": os.getpid(), "host": platform.node(), "since": since})
-        with suppress(OSError):  # a full disk must not keep a writer from deleting: the name is a courtesy
-            self._layout.holder.write_text(said, encoding="utf-8")
+        """Leave our name beside the lock, unless it stands there still from the last time."""
+        holder = self._layout.holder
+        if holder.is_file() and holder.read_text(encoding="utf-8") == self._name:
+            return
+        holder.write_text(self._name, encoding="utf-8")
 
     def _who(self) -> str:
         try:
             holder = json.loads(self._layout.holder.read_text(encoding="utf-8"))
-            named = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+            named = f"process {holder['pid']} on {holder['host']} (open since {holder['open since']})"
         except (OSError, ValueError, KeyError):
             named = "another process"  # it has not yet said its name
         return f"{self._layout.root} is being written to by {named}; wait for it to finish and run again"

@@ -61,6 +61,20 @@ def version(connection: Connection) -> int:
     return int(connection.exec_driver_sql("pragma user_version").scalar_one())
 
 
+def check_ours(database: Database) -> None:
+    """Refuse an SQLite file that another program made, before anything in it is touched.
+
+    Raises:
+        CollectionError: it is not a catalog of nearkin's, or a newer nearkin wrote it.
+    """
+    if not database.path.exists():
+        return
+    application, found, n_tables = database.identity()
+    if application != APPLICATION_ID and (application or found or n_tables):
+        raise CollectionError(f"{database.path} is the database of another program; name another directory")
+    check_readable(found)
+
+
 def check_readable(found: int) -> None:
     """Refuse a catalog from the future.
 

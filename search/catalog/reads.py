@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
 
 from search.catalog import schema
 from search.catalog.listing import among
@@ -192,14 +192,13 @@ def count(connection: Connection, where: ColumnElement[bool] | None = None) -> i
 def shown(connection: Connection, part_keys: Iterable[int]) -> dict[int, PartRow]:
     """What a hit shows of each of these parts."""
     record, part = schema.record.c, schema.part.c
-    passage = func.substr(record.text, part.start + 1, part.end - part.start)
     query = (
         select(
             part.key,
             record.key,
             record.id,
             record.uri,
-            case((part.start.is_(None), record.text), else_=passage),
+            record.text,
             record.metadata,
             part.start,
             part.end,
@@ -214,6 +213,8 @@ def shown(connection: Connection, part_keys: Iterable[int]) -> dict[int, PartRow
         piece: dict[str, Json] = {}
         if start is not None:
             piece |= {"start": start, "end": end}
+            # Cut here, not by SQLite, for which a text ends at a NUL character.
+            words = None if words is None else words[start:end]
         if box is not None:
             piece["box"] = json.loads(box)
         found[part_key] = PartRow(part_key, record_key, id, uri, words, json.loads(metadata), piece or None)

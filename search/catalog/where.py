@@ -48,7 +48,9 @@ _MIRRORED: dict[type[exp.Expr], type[exp.Expr]] = {
 _GRAMMAR = "comparisons, and, or, not, ( ), in, between, like and is null"
 _DEEPEST = 200  # levels; beyond that the walk would meet Python's recursion limit
 _LONGEST = 100_000  # characters
-_MOST = 500  # comparisons: SQLite takes expressions of up to 1,000 levels, and a chain of `or` is one level each
+_MOST = (
+    500  # comparisons: SQLite takes expressions of up to 1,000 levels, and a chain of `or` is one level each
+)
 _LONGEST_PATTERN = 50_000  # bytes of a `like`, as in SQLite
 _DATES = (exp.DType.DATE, exp.DType.DATETIME, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)
 _DOTS = 4  # dots of a field that may belong to a key instead of leading a level down
@@ -73,7 +75,9 @@ def parse(expression: str, fields: Collection[str]) -> ColumnElement[bool]:
         raise FilterError(
             f"the where-expression is longer than {_LONGEST:,} characters; pass ids instead", _LONGEST
         )
-    if (unwritable := next((at for at, c in enumerate(expression) if 0xD800 <= ord(c) < 0xE000), None)) is not None:
+    if (
+        unwritable := next((at for at, c in enumerate(expression) if 0xD800 <= ord(c) < 0xE000), None)
+    ) is not None:
         raise FilterError(f"character {unwritable + 1} is half of a surrogate pair; leave it out", unwritable)
     try:
         tree = sqlglot.parse_one(expression, dialect="sqlite", into=exp.Condition)
@@ -168,7 +172,9 @@ class _Translation:
         for value in values:
             bound = self._value(value)
             some = wanted.setdefault(_json_types(bound), [])
-            if not isinstance(bound, float) or math.isfinite(bound):  # JSON knows no infinity: nothing equals it
+            if not isinstance(bound, float) or math.isfinite(
+                bound
+            ):  # JSON knows no infinity: nothing equals it
                 some.append(bound)
         if types is None:
             if list(wanted) != [("text",)]:
@@ -254,7 +260,8 @@ class _Translation:
             return str(node.this) if node.is_string else _number(node.this)
         if isinstance(node, exp.Null):
             raise FilterError(
-                "nothing equals null; write `field is null` or `field is not null`", self._position(node.parent)
+                "nothing equals null; write `field is null` or `field is not null`",
+                self._position(node.parent),
             )
         if isinstance(node, exp.Column | exp.Dot):
             raise FilterError(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, and_, delete, exists, insert, literal, select, update
 
 from search.catalog import reads, schema
 from search.catalog.listing import among
@@ -21,7 +21,6 @@ from search.vectors import Batch, Keys, Vectors
 
 _MOST_BYTES = 1 << 28  # of packed vectors in one row: SQLite refuses a blob of 1,000,000,000
 _DEEPEST = 100  # levels of metadata: far from the recursion limits of those who will read them
-_FEW_BATCHES = 16  # a space with more is gathered into longer ones by compaction even if nothing is dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,8 @@ def checked_json(record: Record) -> str | None:
         raise QueryError(
             f"a record's id must be a string with at least one character, not {record.id!r}; set it"
         )
+    if "\0" in record.id:  # SQLite's JSON, by which ids are looked up, ends a string there
+        raise QueryError(f"the id {record.id!r} holds a NUL character; leave it out")
     for name in ("kind", "uri", "text"):
         value = getattr(record, name)
         if value is not None and not isinstance(value, str):
@@ -399,65 +400,6 @@ def record_tuning(connection: Connection, space: Space, tuning: Mapping[str, Jso
     """Keep the search effort chosen for the space's index and the recall measured with it."""
     said = json.dumps({**tuning, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")})
     connection.execute(update(schema.space).where(schema.space.c.key == space.key).values(tuning=said))
-
-
-def compact(connection: Connection, rows_per_batch: int = 65536) -> int:
-    """Rewrite the batches of every space without their dead rows; how many rows were dropped.
-
-    Numbers of parts stay as they are. The epoch moves, so that readers load the space anew.
-    """
-    reached(Step.COMPACT_BEGUN)
-    counters = reads.state(connection)
-    dropped = 0
-    for space in reads.spaces(connection).values():
-        dead = reads.tombstones(connection, space)
-        if not len(dead) and _n_batches(connection, space) <= _FEW_BATCHES:
-            continue
-        dropped += len(dead)
-        old = reads.batches(connection, space, after=-1, until=counters.commit_seq)
-        for batch in _merged(old, dead, rows_per_batch):
-            write_batch(connection, space.key, counters.commit_seq + 1, batch)
-        connection.execute(
-            delete(schema.batch).where(
-                schema.batch.c.space_key == space.key, schema.batch.c.commit_seq <= counters.commit_seq
-            )
-        )
-        record_snapshot(connection, space, None)
-    connection.exec_driver_sql("delete from tombstone")
-    reached(Step.COMPACT_REWRITTEN)
-    connection.execute(
-        update(schema.state).values(commit_seq=counters.commit_seq + 1, epoch=counters.epoch + 1)
-    )
-    return dropped
-
-
-def _n_batches(connection: Connection, space: Space) -> int:
-    query = select(func.count()).select_from(schema.batch).where(schema.batch.c.space_key == space.key)
-    return int(connection.execute(query).scalar_one())
-
-
-def _merged(batches: Iterator[Batch], dead: Keys, rows: int) -> Iterator[Batch]:
-    """The living rows of `batches`, gathered into batches of at least `rows` rows (the last may be smaller)."""
-    waiting: list[Batch] = []
-    n_waiting = 0
-    for batch in batches:
-        alive = ~np.isin(batch.part_keys, dead)
-        if alive.any():
-            waiting.append(Batch(batch.part_keys[alive], batch.record_keys[alive], batch.vectors[alive]))
-            n_waiting += int(alive.sum())
-        if n_waiting >= rows:
-            yield _joined(waiting)
-            waiting, n_waiting = [], 0
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    return Batch(
-        np.concatenate([batch.part_keys for batch in batches]),
-        np.concatenate([batch.record_keys for batch in batches]),
-        np.concatenate([batch.vectors for batch in batches]),
-    )
 
 
 def respecify(connection: Connection, space: Space, encoder: EncoderSpec) -> None:

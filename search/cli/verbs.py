@@ -37,7 +37,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: a
 
 
 def _open(path: Path, mode: Any = "r", device: str = "auto") -> Any:
-    from search.collection import open as open_collection
+    from search.opening import open as open_collection
 
     return open_collection(path, mode, device=device)
 

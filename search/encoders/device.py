@@ -47,9 +47,9 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The number format for `precision`: "auto", "fp32", "bf16" or "fp16".
 
-    "auto" is the fastest that gives the same answers: on CUDA bf16 (fp16 where the GPU has no bf16). On the
-    processor it stays fp32, because bf16 there reaches cosine 0.999 to fp32 but not 0.9999 on every text, and
-    is slower where the processor has no instructions for it. On mps fp32 too.
+    "auto" is the fastest that keeps the cosine to fp32 at 0.999: on CUDA bf16, or fp16 where the GPU has no
+    bf16. On a processor it is fp32: without matrix instructions for bf16, which torch does not tell of, bf16
+    is slower there. On mps fp32 too.
 
     Raises:
         ModelError: `precision` is none of the words above.

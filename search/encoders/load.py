@@ -43,7 +43,9 @@ def load_named(
     if family == "torchvision":
         from search.encoders.torchvision_networks import TorchvisionEncoder
 
-        return TorchvisionEncoder.from_name(name, weights=weights, layer=layer, device=device.name, precision=device.precision)
+        return TorchvisionEncoder.from_name(
+            name, weights=weights, layer=layer, device=device.name, precision=device.precision
+        )
     if layer is not None:
         raise ModelUnavailable(
             f"'{model}' has no choice of layer; layers can be named for torchvision: models"

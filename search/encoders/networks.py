@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from search.encoders.contract import Encoder, Item, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.pictures import prepare_ahead
-from search.errors import ModelUnavailable, WrongModality
+from search.errors import EncoderDrift, ModelUnavailable, WrongModality
 from search.types import EncoderSpec
 
 BATCH = 32
@@ -58,7 +58,7 @@ class NetworkEncoder(Encoder):
         self._prepare = prepare
         self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
         # Convolutions read pixels with their channels side by side faster; other networks do not mind.
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network.to(memory_format=torch.channels_last)
 
     def encode(self, items: Sequence[Item], *, role: Role = "document") -> Vectors:
         """Unit vectors of pictures, (n, dim) float32, row i for item i.
@@ -74,7 +74,7 @@ class NetworkEncoder(Encoder):
         refuse_words(items, self.spec.model)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        for inputs in batches(prepare_ahead(items, self._prepare, ahead=2 * BATCH)):  # type: ignore[arg-type]
+        for inputs in batches(prepare_ahead(items, self._prepare, ahead=2 * BATCH)):
             rows[done : done + len(inputs)] = self._features(inputs)
             done += len(inputs)
         return rows
@@ -124,6 +124,21 @@ def width_of(network: nn.Module, prepare: Callable[[Image.Image], Tensor], what:
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 2:
         raise ModelUnavailable(f"{what} does not give one vector for each picture; choose another layer")
     return int(output.shape[1])
+
+
+def refuse_drift(stored: EncoderSpec, found: EncoderSpec) -> None:
+    """Raises EncoderDrift where a model was built again from other weights than a space was made with."""
+    if found.weights != stored.weights or found.dim != stored.dim:
+        raise EncoderDrift(
+            f"the weights of {stored.model} are not those that the space was made with "
+            f"(sha256 {stored.weights}); put those back, or ingest into a new space"
+        )
+
+
+def moved(weights: Path) -> Path:
+    """A weights file that was given by its path; on another machine it may lie in torch's cache."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.name
+    return cached if not weights.is_file() and cached.is_file() else weights
 
 
 def is_offline() -> bool:

@@ -24,11 +24,11 @@ from search.types import EncoderSpec, Modality
 
 FAMILY = "text"
 
-# Tokens of one batch, padding included: a processor wants a batch that stays in its cache, a GPU wants work.
-CPU_BUDGET = 4_096
+# Tokens of one batch, padding included: what each thread works on should stay in its cache, a GPU wants work.
+BUDGET_PER_THREAD = 512
 GPU_BUDGET = 131_072
 # So many tokens of texts of one length make a batch of their own, which needs no padding and no mask.
-EXACT = 1_024
+EXACT = 256
 # Texts are tokenized and sorted by length in runs of this many, so that memory stays bounded.
 RUN = 16_384
 # Stands for "no limit" where neither the tokenizer nor the network has one.
@@ -189,7 +189,8 @@ class TextEncoder(Encoder):
         """Unit vectors of one run of texts, tokenized together and batched by length."""
         rows, types = self._tokens.rows([prompt + text for text in texts] if prompt else texts)
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        batches = plan_batches(lengths, GPU_BUDGET if self._device.type != "cpu" else CPU_BUDGET)
+        on_cpu = self._device.type == "cpu"
+        batches = plan_batches(lengths, BUDGET_PER_THREAD * torch.get_num_threads() if on_cpu else GPU_BUDGET)
         extra = {"prompt_length": self._tokens.prompt_length(prompt)} if prompt else {}
         pooled = []
         for batch in batches:

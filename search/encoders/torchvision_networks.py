@@ -12,17 +12,20 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models import WeightsEnum
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from search.encoders.networks import (
     NetworkEncoder,
     fill_network,
     is_offline,
+    moved,
     read_weights,
+    refuse_drift,
     sha256_of,
     width_of,
 )
-from search.errors import EncoderDrift, ModelUnavailable
+from search.errors import ModelUnavailable
 from search.types import EncoderSpec, Modality
 
 PREFIX = "torchvision:"
@@ -60,37 +63,46 @@ class TorchvisionEncoder(NetworkEncoder):
         """The encoder for a network's name.
 
         Args:
-            name: as in torchvision.models.list_models(), "resnet50"; "torchvision:resnet50" too.
-            weights: a file to use instead of the published weights.
+            name: as in torchvision.models.list_models(), "resnet50", or "resnet50:IMAGENET1K_V1" for a version
+                of its published weights other than the newest; with "torchvision:" before it or not.
+            weights: a file to use instead of the published weights. Pictures are prepared for it as for the
+                published file of the same name or, for any other file, for the first version (at most networks
+                the usual 256 pixels cut to 224), unless `name` says a version.
             layer: a hidden layer, one of `layers(name)`; None for the pooled features.
             device: auto, cpu, cuda, cuda:N or mps.
             precision: auto, fp32, bf16 or fp16.
 
         Raises:
-            ModelUnavailable: there is no such network or layer, or its weights cannot be had.
+            ModelUnavailable: there is no such network, version or layer, or its weights cannot be had.
         """
         name = name.removeprefix(PREFIX)
-        network = _network(name)
+        network_name, _, _ = name.partition(":")
+        network = _network(network_name)
+        version = _version(name, weights)
         head = _head(network)
         if layer is not None:
-            _check_layer(network, name, layer)
+            _check_layer(network, network_name, layer)
         path = find_weights(name, weights)
         state = read_weights(path)
-        if name.startswith("densenet"):
+        if network_name.startswith("densenet"):
             state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
         reads_head = layer is not None and layer.split(".")[0] == head
         unused = _SIDE_HEADS if reads_head else (head, *_SIDE_HEADS)
-        fill_network(network, state, unused=unused, name=name, path=path)
+        fill_network(network, state, unused=unused, name=network_name, path=path)
         features = _hidden(network, layer) if layer is not None else _pooled(network, head)
-        prepare = _preparation(name)
+        prepare: Callable[[Image], Tensor] = version.transforms()
         spec = EncoderSpec(
             family="torchvision",
             model=PREFIX + name,
             modality=Modality.IMAGE,
-            dim=width_of(features, prepare, f"layer '{layer}' of {name}" if layer else name),
+            dim=width_of(features, prepare, f"layer '{layer}' of {network_name}" if layer else network_name),
             accepts=("image",),
             weights=sha256_of(path),
-            options={"layer": layer, "weights": None if weights is None else str(path.resolve())},
+            options={
+                "layer": layer,
+                "weights": None if weights is None else str(weights.resolve()),
+                "version": version.name,
+            },
         )
         return cls(spec, features, prepare, device=device, precision=precision)
 
@@ -111,18 +123,15 @@ class TorchvisionEncoder(NetworkEncoder):
             EncoderDrift: the weights are here, but others than the space was made with.
         """
         given, layer = spec.options.get("weights"), spec.options.get("layer")
+        name = spec.model.removeprefix(PREFIX).partition(":")[0]
         encoder = cls.from_name(
-            spec.model,
-            weights=None if given is None else _moved(Path(str(given))),
+            f"{name}:{spec.options['version']}",
+            weights=None if given is None else moved(Path(str(given))),
             layer=None if layer is None else str(layer),
             device=device,
             precision=precision,
         )
-        if encoder.spec.weights != spec.weights:
-            raise EncoderDrift(
-                f"the weights of {spec.model} are not those that the space was made with (sha256 {spec.weights}); "
-                "put those back, or ingest into a new space"
-            )
+        refuse_drift(spec, encoder.spec)
         encoder.spec = spec
         return encoder
 
@@ -145,14 +154,10 @@ def find_weights(name: str, given: Path | None = None) -> Path:
         ModelUnavailable: it is not here and cannot be had; the message says what to do.
     """
     if given is not None:
-        if not given.is_file():
-            raise ModelUnavailable(
-                f"there is no weights file {given}; give the path of a .safetensors or .pth file"
-            )
         return given
-    published = models.get_model_weights(name).DEFAULT
+    published = _version(name)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / published.url.rsplit("/", 1)[-1]
+    path = folder / _file_name(published)
     why = "downloads are switched off"
     if not path.is_file() and not is_offline():
         try:
@@ -172,10 +177,22 @@ def find_weights(name: str, given: Path | None = None) -> Path:
     return path
 
 
-def _moved(path: Path) -> Path:
-    """A weights file that was given by path; on another machine it may lie in torch's cache."""
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / path.name
-    return cached if not path.is_file() and cached.is_file() else path
+def _version(name: str, weights: Path | None = None) -> WeightsEnum:
+    """Which of a network's published weights is meant, or whose preprocessing fits the given file."""
+    network, _, wanted = name.partition(":")
+    published = list(models.get_model_weights(network))
+    names = [version.name for version in published]
+    if wanted:
+        if wanted not in names:
+            raise ModelUnavailable(f"{network} has no weights '{wanted}'; it has {', '.join(names)}")
+        return published[names.index(wanted)]
+    if weights is None:
+        return models.get_model_weights(network).DEFAULT
+    return next((one for one in published if _file_name(one) == weights.name), published[0])
+
+
+def _file_name(version: WeightsEnum) -> str:
+    return str(version.url).rsplit("/", 1)[-1]
 
 
 def _network(name: str) -> nn.Module:
@@ -187,12 +204,6 @@ def _network(name: str) -> nn.Module:
         raise ModelUnavailable(f"torchvision has no classification network '{name}'; {meant}")
     network: nn.Module = models.get_model(name, weights=None, **_EXTRAS.get(name, {}))
     return network.eval()
-
-
-def _preparation(name: str) -> Callable[[Image], Tensor]:
-    """The preprocessing that belongs to the published weights."""
-    transforms: Callable[[Image], Tensor] = models.get_model_weights(name).DEFAULT.transforms()
-    return transforms
 
 
 def _head(network: nn.Module) -> str:
@@ -237,7 +248,8 @@ class _Hidden(nn.Module):
         self.pool = pool
 
     def forward(self, batch: Tensor) -> Tensor:
-        features: Tensor = self.pool(self.extractor(batch)["features"])
+        output = self.extractor(batch)["features"]
+        features: Tensor = self.pool(output) if isinstance(output, Tensor) else output
         return features
 
 
@@ -252,8 +264,6 @@ class _Pool(nn.Module):
         self.sequence_length = sequence_length
 
     def forward(self, output: Tensor) -> Tensor:
-        if not isinstance(output, Tensor):
-            return output
         if output.ndim == 4:
             # Every input is square, so the two equal sides tell where Swin and ConvNeXt keep channels last.
             return output.mean((2, 3) if output.shape[2] == output.shape[3] else (1, 2))

@@ -89,7 +89,9 @@ class Graph:
                 return
             if self._storage is not None and self._n_searching:
                 self._former.append(self._storage)
-            self._storage = storage  # FAISS holds only a bare pointer: it must live as long as it is pointed to
+            self._storage = (
+                storage  # FAISS holds only a bare pointer: it must live as long as it is pointed to
+            )
             self._index.own_fields = False
             self._index.storage = storage.flat
 

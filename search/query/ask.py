@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
 
 Answer = TypeVar("Answer")
+_FILTERS_KEPT = 64
 _READ_AGAIN = 100  # times a reader starts anew because another thread moved on; each takes microseconds
 
 
@@ -48,6 +50,7 @@ class Asker:
         self._device = device
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._loading = threading.Lock()
+        self._matches = Matches()
 
     def _read(self, question: Callable[[Connection], Answer]) -> Answer:
         """Ask within one read transaction; again where another thread has moved on in between."""
@@ -105,8 +108,9 @@ class Asker:
         self, connection: Connection, space: Space, queries: Vectors, options: Options, encoding_s: float
     ) -> list[list[Hit]]:
         started = time.perf_counter()
-        look = self._views.look(connection, reads.state(connection), space)
-        matching = _matching(connection, options)
+        state = reads.state(connection)
+        look = self._views.look(connection, state, space)
+        matching = self._matches.keys(connection, state, options.where)
         found, way = run.nearest(look, queries, options.k, run.allowed_rows(look.rows, matching, None))
         said: dict[str, Json] = {
             "space": space.name,
@@ -114,13 +118,9 @@ class Asker:
             "encode_ms": round(encoding_s * 1e3, 3),
             "search_ms": round((time.perf_counter() - started) * 1e3, 3),
         }
-        answers = []
-        for one in found:
-            n = len(one.part_keys)
-            answers.append(
-                run.hits(connection, one, [space.name] * n, [said] * n if options.explain else None)
-            )
-        return answers
+        names = [[space.name] * len(one.part_keys) for one in found]
+        told = [[said] * len(one.part_keys) for one in found] if options.explain else None
+        return run.hits(connection, found, names, told)
 
     def recommend(
         self,
@@ -148,7 +148,7 @@ class Asker:
         unknown = list(dict.fromkeys(id for id in [*likes, *dislikes] if id not in keys))
         if unknown:
             raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
-        spaces = reads.spaces(connection)
+        spaces, state = reads.spaces(connection), reads.state(connection)
         examples = (likes, dislikes)
         tastes, homeless = [], dict.fromkeys(likes)
         for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
@@ -159,7 +159,7 @@ class Asker:
                 if there:
                     homeless.pop(id, None)
             if any(liked):
-                look = self._views.look(connection, reads.state(connection), space)
+                look = self._views.look(connection, state, space)
                 tastes.append(taste(space, look, weight, liked, disliked))
         if homeless:
             place = "the spaces asked" if weights else "any space"
@@ -167,16 +167,39 @@ class Asker:
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
         excluded = np.array(sorted(keys.values()), dtype=np.int64)
-        chosen = recommend(tastes, options.k, _matching(connection, options), excluded, diversity)
-        said = [{"scores": scores} for scores in chosen.scores] if options.explain else None
-        return run.hits(connection, chosen.found, chosen.spaces, said)
+        matching = self._matches.keys(connection, state, options.where)
+        chosen = recommend(tastes, options.k, matching, excluded, diversity)
+        said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
+        return run.hits(connection, [chosen.found], [chosen.spaces], said)[0]
+
+
+class Matches:
+    """Keys of the records that match a where-expression, kept while no commit has changed the records."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int], Keys] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keys(self, connection: Connection, state: reads.State, expression: str | None) -> Keys | None:
+        """The keys, ascending; None where there is no expression.
+
+        Raises:
+            FilterError: the expression cannot be used.
+        """
+        if expression is None:
+            return None
+        name = (expression, state.commit_seq)
+        with self._lock:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+                return self._kept[name]
+        keys = reads.matching(connection, where.parse(expression, reads.fields(connection)))
+        with self._lock:
+            self._kept[name] = keys
+            while len(self._kept) > _FILTERS_KEPT:
+                self._kept.popitem(last=False)
+        return keys
 
 
 def _names(ids: Iterable[str]) -> str:
     return ", ".join(f"'{id}'" for id in ids)
-
-
-def _matching(connection: Connection, options: Options) -> Keys | None:
-    if options.where is None:
-        return None
-    return reads.matching(connection, where.parse(options.where, reads.fields(connection)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,17 +97,26 @@ def vectors_of(rows: Rows, part_keys: Sequence[int]) -> Vectors:
 
 def hits(
     connection: Connection,
-    found: Found,
-    spaces: Sequence[str],
-    explain: Sequence[Mapping[str, Json]] | None = None,
-) -> list[Hit]:
-    """What is shown of each record found; `spaces` names, for each, the space whose part it was found by."""
-    shown = reads.shown(connection, found.part_keys.tolist())
-    out = []
-    for number, (part_key, score) in enumerate(
-        zip(found.part_keys.tolist(), found.scores.tolist(), strict=True)
-    ):
-        row = shown[part_key]
-        hit = Hit(row.id, score, spaces[number], row.text, row.uri, row.metadata, row.part)
-        out.append(hit if explain is None else replace(hit, explain=explain[number]))
-    return out
+    found: Sequence[Found],
+    spaces: Sequence[Sequence[str]],
+    explain: Sequence[Sequence[Mapping[str, Json]]] | None = None,
+) -> list[list[Hit]]:
+    """What is shown of each record found, for several queries in one question to the catalog.
+
+    `spaces` names, for each, the space whose part it was found by; `explain` likewise holds what to say of it.
+    """
+    wanted = {key for one in found for key in one.part_keys.tolist()}
+    shown = reads.shown(connection, wanted)
+    answers = []
+    for query, one in enumerate(found):
+        answer = []
+        for number, (part_key, score) in enumerate(
+            zip(one.part_keys.tolist(), one.scores.tolist(), strict=True)
+        ):
+            row = shown[part_key]
+            said = None if explain is None else explain[query][number]
+            answer.append(
+                Hit(row.id, score, spaces[query][number], row.text, row.uri, row.metadata, row.part, said)
+            )
+        answers.append(answer)
+    return answers

@@ -143,7 +143,7 @@ def test_unknown_methods_and_bad_settings_are_refused() -> None:
         load_trainer("line")
     with pytest.raises(ModelError, match="dim is 0"):
         load_trainer("node2vec", NodeSettings(dim=0))
-    with pytest.raises(ModelError, match="deepwalk has p = q = 1, not 2.0 and 1.0"):
+    with pytest.raises(ModelError, match=r"deepwalk has p = q = 1, not 2\.0 and 1\.0"):
         load_trainer("deepwalk", NodeSettings(p=2.0))
 
 

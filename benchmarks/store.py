@@ -1,0 +1,196 @@
+"""The store beside its limits: raw FAISS, and bare SQLite with the same rows, in one run.
+
+    python -m benchmarks.store [--n 100000] [--dim 384]
+
+Ratios of one run are what counts; single times on a shared machine are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+import ingest
+import search
+from search.index.hnsw import EF_CONSTRUCTION, LINKS
+from search.vectors import unit_rows
+
+SELECTIVITIES = ((50, 0.5), (10, 0.1), (1, 0.01), (0.1, 0.001))
+
+
+def clustered(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Unit vectors around n/200 centres, as learned embeddings are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((max(n // 200, 1), dim), dtype=np.float32)
+    rows = centres[rng.integers(0, len(centres), n)]
+    return unit_rows(rows + 0.7 * rng.standard_normal((n, dim), dtype=np.float32))
+
+
+def median_ms(call: Callable[[int], object], times: int = 200) -> float:
+    """The median of `times` calls, each with its number, in milliseconds."""
+    call(0)
+    spent = []
+    for number in range(times):
+        begin = time.perf_counter()
+        call(number)
+        spent.append(time.perf_counter() - begin)
+    return statistics.median(spent) * 1e3
+
+
+def line(name: str, value: str, limit: str = "") -> None:
+    print(f"{name:<52} {value:>18}   {limit}", flush=True)
+
+
+def bare_sqlite(folder: Path, vectors: np.ndarray, metadata: list[dict]) -> float:
+    """Records per second of one durable transaction with one row each: id, metadata, vector."""
+    connection = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute("create table r (key integer primary key, id text unique, metadata text, vector blob)")
+    begin = time.perf_counter()
+    connection.execute("begin immediate")
+    connection.executemany(
+        "insert into r values (?, ?, ?, ?)",
+        (
+            (i, f"r{i}", json.dumps(told), row.tobytes())
+            for i, (told, row) in enumerate(zip(metadata, vectors, strict=True))
+        ),
+    )
+    connection.execute("commit")
+    return len(vectors) / (time.perf_counter() - begin)
+
+
+def bare_commits(folder: Path, vectors: np.ndarray, times: int) -> float:
+    """Durable commits of one row each, per second."""
+    connection = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
+    connection.execute("pragma synchronous = full")
+    begin = time.perf_counter()
+    for number in range(times):
+        connection.execute("begin immediate")
+        connection.execute(
+            "insert into r values (null, ?, '{}', ?)", (f"s{number}", vectors[number].tobytes())
+        )
+        connection.execute("commit")
+    return times / (time.perf_counter() - begin)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--n", type=int, default=100_000)
+    parser.add_argument("--dim", type=int, default=384)
+    n, dim = parser.parse_args().n, parser.parse_args().dim
+    faiss.omp_set_num_threads(2)
+    vectors = clustered(n, dim)
+    queries = unit_rows(
+        vectors[:1000] + 0.02 * np.random.default_rng(1).standard_normal((1000, dim)).astype("f4")
+    )
+    metadata = [
+        {"category": f"c{i % 50}", "year": 1990 + i % 30, "price": i % 1000, "about": "x" * 200}
+        for i in range(n)
+    ]
+    ids = [f"r{i}" for i in range(n)]
+    print(
+        f"{n:,} x {dim}, faiss {faiss.__version__}, sqlite {sqlite3.sqlite_version}, python {sys.version.split()[0]}"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        bare = bare_sqlite(folder, vectors, metadata)
+        begin = time.perf_counter()
+        raw = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+        raw.hnsw.efConstruction = EF_CONSTRUCTION
+        raw.add(vectors)
+        raw_build = time.perf_counter() - begin
+
+        shop = search.open(folder / "shop")
+        report = ingest.vectors(shop, ids, vectors, space="v", metadata=metadata)
+        commit_s, index_s = report.stages["commit"], report.stages["index"]
+        line(
+            "ingest, acknowledged, records/s",
+            f"{n / commit_s:,.0f}",
+            f"bare SQLite {bare:,.0f}: {n / commit_s / bare:.2f}x",
+        )
+        line(
+            "index built, s",
+            f"{index_s:.1f}",
+            f"raw HNSW {raw_build:.1f}: {index_s / raw_build:.2f}x (measures recall too)",
+        )
+        size = shop.info()["bytes"] / vectors.nbytes
+        line("disk over raw vectors", f"{size:.2f}", "target 1.5")
+
+        tuned = shop.info()["spaces"][0]["index"]
+        line("index", tuned["kind"], f"ef {tuned.get('effort')}, recall@10 {tuned['recall']:.3f} measured")
+        effort = int(tuned.get("effort", 64))
+        faiss.omp_set_num_threads(1)
+        parameters = faiss.SearchParametersHNSW(efSearch=effort)
+        raw_ms = median_ms(lambda i: raw.search(queries[i : i + 1], 10, params=parameters))
+        ours_ms = median_ms(lambda i: shop.search(vector=queries[i], space="v", k=10))
+        line(
+            "query, k 10, p50 ms",
+            f"{ours_ms:.3f}",
+            f"raw HNSW, same ef {raw_ms:.3f}: {ours_ms / raw_ms:.1f}x",
+        )
+        faiss.omp_set_num_threads(2)
+        begin = time.perf_counter()
+        raw.search(queries, 10, params=parameters)
+        raw_batch = len(queries) / (time.perf_counter() - begin)
+        begin = time.perf_counter()
+        shop.search(vector=queries, space="v", k=10)
+        ours_batch = len(queries) / (time.perf_counter() - begin)
+        line(
+            "batch of 1,000, queries/s",
+            f"{ours_batch:,.0f}",
+            f"raw HNSW {raw_batch:,.0f}: {ours_batch / raw_batch:.2f}x",
+        )
+        prices = np.array([told["price"] for told in metadata])
+        for percent, share in SELECTIVITIES:
+            limit = int(1000 * share)
+            allowed = np.flatnonzero(prices < limit)
+            recall = []
+            for query in queries[:50]:
+                hits = shop.search(vector=query, space="v", k=10, where=f"price < {limit}")
+                truth = allowed[np.argsort(-(vectors[allowed] @ query), kind="stable")[:10]]
+                recall.append(len({hit.id for hit in hits} & {ids[i] for i in truth}) / 10)
+            ms = median_ms(
+                lambda i, limit=limit: shop.search(
+                    vector=queries[i], space="v", k=10, where=f"price < {limit}"
+                ),
+                50,
+            )
+            line(f"filter {percent}%, p50 ms", f"{ms:.2f}", f"recall {np.mean(recall):.3f}")
+        bare_rate = bare_commits(folder, vectors, 200)
+        begin = time.perf_counter()
+        for number in range(200):
+            shop.add([{"id": f"s{number}"}], vectors[number : number + 1], space="v")
+        rate = 200 / (time.perf_counter() - begin)
+        line(
+            "durable commits of 1, per second",
+            f"{rate:,.0f}",
+            f"bare SQLite {bare_rate:,.0f}: {rate / bare_rate:.2f}x",
+        )
+        begin = time.perf_counter()
+        gone = shop.delete(ids[: n // 10])
+        line("delete 10%, records/s", f"{gone / (time.perf_counter() - begin):,.0f}", "")
+        np.save(folder / "q.npy", queries[0])
+        shop.close()
+        code = f"import numpy, search; search.open({str(folder / 'shop')!r}, 'r').search(vector=numpy.load({str(folder / 'q.npy')!r}))"
+        cold = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            cold.append(time.perf_counter() - begin)
+        line("new process to first answer, s", f"{statistics.median(cold):.2f}", "target 0.5")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""The verbs that fill a collection, as a library."""
+
+from ingest.verbs.given import vectors
+from ingest.verbs.graphs import EdgeFormat, graph
+from ingest.verbs.media import images, text
+
+__all__ = ["EdgeFormat", "graph", "images", "text", "vectors"]

@@ -1,0 +1,175 @@
+"""The verb for graphs: the vectors of all nodes are learned together, and join the records of the same ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ingest.pipeline import Tally
+from ingest.report import Options, Report
+from ingest.sources.contract import Item
+from ingest.sync import Sync
+from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
+from search.catalog.writes import Provenance
+from search.collection import Collection
+from search.errors import CollectionError
+from search.types import WHOLE, EncoderSpec, Record
+from search.vectors import Vectors
+
+if TYPE_CHECKING:
+    from ingest.learn.nodes.load import NodeSettings
+    from ingest.sources.graphs import GraphFile
+
+NODE_METHOD = "node2vec"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFormat:
+    """How the edges of a graph file are to be read; None leaves it to the file and to the usual names.
+
+    `directed` says whether edges have a direction; `source`, `target` and `weight` name the columns of a csv.
+    """
+
+    directed: bool | None = None
+    source: str | None = None
+    target: str | None = None
+    weight: str | None = None
+
+
+ANY_EDGES = EdgeFormat()
+
+
+def graph(
+    collection: Collection | str | Path,
+    path: str | Path,
+    *,
+    method: str = NODE_METHOD,
+    settings: NodeSettings | None = None,
+    edges: EdgeFormat = ANY_EDGES,
+    space: str = "graph",
+    prune: bool = False,
+    dry_run: bool = False,
+    options: Options = DEFAULT,
+) -> Report:
+    """Take in a graph: an edge list, csv, GraphML, GML, GEXF or adjacency list; every node becomes a record.
+
+    The vectors of all nodes are learned together, so a changed graph is learned anew as a whole; an unchanged
+    one is left alone. A node joins the record of the same id, if there is one.
+
+    Args:
+        collection: an open collection, or the path of one; it is made if it is absent.
+        path: the file.
+        method: node2vec or deepwalk.
+        settings: dimensions, walks, p and q and the like; None takes the usual ones.
+        edges: whether edges have a direction, and which columns hold them; read from the file where it says so.
+        space: where the vectors go; one graph a space.
+        prune: remove nodes that vanished from the graph and have no other vectors, and let this file take the
+            place of another one that the space was learned from. (Their node vectors go in any case.)
+        dry_run: say what would be done, and do nothing.
+        options: progress.
+
+    Raises:
+        SourceError: the file is missing or holds no edge.
+        CollectionError: the space holds another graph or another width.
+    """
+    from ingest.learn.nodes.load import NodeSettings, load_trainer
+    from ingest.sources.graphs import read_graph
+
+    started = time.perf_counter()
+    trainer = load_trainer(method, settings if settings is not None else NodeSettings())
+    tally = Tally()
+    with tally.timed("read"):
+        read = read_graph(
+            Path(path),
+            directed=edges.directed,
+            source=edges.source,
+            target=edges.target,
+            weight=edges.weight,
+        )
+    tally.rejected += read.rejected
+    items = list(_nodes(read, Path(path)))
+    tally.read = len(items) + len(tally.rejected)
+    spec = trainer.spec
+    said = json.dumps(spec.to_json(), sort_keys=True)
+    with opened(collection, must_write=not dry_run) as there:
+        known = None if there is None else there.spaces().get(space)
+        sync = Sync(None if there is None else there.database, known, said)
+        state = sync.sort(items)
+        gone = sync.gone([str(Path(path).absolute())])
+        if known is not None and there is not None and not prune:
+            _one_graph(there, space, path)
+        if not state.new and not state.changed and not gone:
+            tally.unchanged = state.unchanged
+            return tally.report(there, space, spec.model, started, dry_run=dry_run)
+        if dry_run or there is None:
+            tally.added, tally.updated, tally.removed = len(state.new), len(items) - len(state.new), len(gone)
+            return tally.report(there, space, spec.model, started, dry_run=True)
+        progress = options.progress
+        progress.begin("learning nodes", 0)
+        with tally.timed("learn"):
+            matrix = trainer.fit(
+                read.graph, progress=lambda done, total: progress.reached("learning nodes", done, total)
+            )
+        progress.end("learning nodes")
+        with tally.timed("commit"):
+            _store_nodes(there, items, matrix, (space, spec, sync), tally, prune=prune)
+        with tally.timed("index"):
+            there.index(progress.reached)
+        return tally.report(there, space, spec.model, started, dry_run=False)
+
+
+def _nodes(read: GraphFile, path: Path) -> Iterator[Item]:
+    for id in read.graph.ids:
+        attributes = read.attributes.get(id)
+        record = Record(id, kind="node", metadata=attributes)
+        told = json.dumps(attributes, sort_keys=True).encode()
+        yield Item(record, str(path.absolute()), hashlib.blake2b(read.digest + told, digest_size=16).digest())
+
+
+def _one_graph(collection: Collection, space: str, path: str | Path) -> None:
+    origins = collection.origins(space)
+    if origins and origins != [str(Path(path).absolute())]:
+        raise CollectionError(
+            f"space '{space}' was learned from {origins[0]}; give another name with --space, or replace it with --prune"
+        )
+
+
+def _store_nodes(
+    collection: Collection,
+    items: Sequence[Item],
+    matrix: Vectors,
+    target: tuple[str, EncoderSpec, Sync],
+    tally: Tally,
+    *,
+    prune: bool,
+) -> None:
+    """Replace the vectors of the whole space; a node without edges becomes a record without a vector."""
+    name, spec, sync = target
+    linked = np.linalg.norm(matrix, axis=1) > 0
+    with collection.writing() as writer:
+        there = writer.trained_space(name, spec)
+        before = set(collection.ids_in(there))
+        for begin in range(0, len(items), ROWS_PER_COMMIT):
+            span = slice(begin, begin + ROWS_PER_COMMIT)
+            some = items[span]
+            written = writer.put(
+                [item.record for item in some],
+                matrix[span][linked[span]],
+                there,
+                parts=[(WHOLE,) if there_is else () for there_is in linked[span]],
+                provenance=[Provenance(sync.digest(item), item.origin) for item in some],
+                merge=True,
+            )
+            tally.added += written.added
+            tally.updated += written.updated
+        tally.vectors = int(linked.sum())
+        gone = sorted(before - {item.record.id for item in items})
+        if gone:
+            tally.removed = writer.withdraw(gone, there, keep_records=not prune)

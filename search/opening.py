@@ -1,0 +1,77 @@
+"""Opens a collection: makes it, brings it up to date, or refuses what is not one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from search.catalog import migrations
+from search.catalog.database import Database
+from search.collection import Collection
+from search.errors import CollectionError, CollectionNotFound, QueryError
+from search.layout import Layout, sync_directory
+
+
+def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "auto") -> Collection:
+    """Open the collection in the directory `path`.
+
+    Args:
+        path: a directory; with mode "rw" it is made if it is absent.
+        mode: "r" to read only.
+        device: where query encoders run: auto, cpu, cuda[:n] or mps.
+
+    Raises:
+        CollectionNotFound: there is none, and the mode is "r".
+        CollectionError: the directory holds other files, or another program or a newer nearkin wrote it.
+    """
+    if mode not in ("rw", "r"):
+        raise QueryError(f"mode '{mode}' is unknown; use 'rw' or 'r'")
+    layout = Layout(Path(path).expanduser())
+    if mode == "r":
+        _check_there(layout)
+    else:
+        _make(layout)
+    database = Database(layout.catalog, read_only=mode == "r")
+    try:
+        migrations.check_ours(database)
+        if mode == "rw":
+            migrations.migrate(database)
+        with database.reading() as connection:
+            found = migrations.version(connection)
+            migrations.check_readable(found)
+            if found == 0:
+                raise CollectionNotFound(
+                    f"{path} holds no finished collection; ingest something into it first"
+                )
+            if found < migrations.CURRENT:
+                raise CollectionError(
+                    f"{path} is of an older format; open it once for writing to bring it up to date"
+                )
+    except BaseException:
+        database.close()
+        raise
+    return Collection(layout, database, device=device)
+
+
+def _check_there(layout: Layout) -> None:
+    if not layout.catalog.is_file():
+        raise CollectionNotFound(
+            f"there is no collection at {layout.root}; name one with -c, or make it with: nearkin ingest"
+        )
+
+
+def _make(layout: Layout) -> None:
+    root = layout.root
+    try:
+        if root.exists() and not root.is_dir():
+            raise CollectionError(f"{root} is a file, not a directory; name another place for the collection")
+        if root.is_dir() and not layout.catalog.exists() and any(root.iterdir()):
+            raise CollectionError(
+                f"{root} holds other files and no collection; name an empty or a new directory"
+            )
+        root.mkdir(parents=True, exist_ok=True)
+        sync_directory(root.parent)
+    except OSError as error:
+        raise CollectionError(
+            f"{root} cannot be made ({error.strerror}); check the path and its permissions"
+        ) from None
