@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, diags, triu
 
 from ingest.learn.nodes.contract import Graph
 from ingest.sources.contract import Rejected
@@ -154,19 +153,21 @@ class Edges:
         order = sorted(range(len(names)), key=names.__getitem__)
         rank = np.empty(len(names), np.int32)
         rank[order] = np.arange(len(names), dtype=np.int32)
-        weights = np.concatenate(self._weights) if self._weighted else np.ones(len(sources))
-        matrix, merged = _rows(rank[sources], rank[targets], weights, len(names), directed, self._weighted)
-        data = matrix.data.astype(np.float32)
+        weights = np.concatenate(self._weights) if self._weighted else None
+        n = len(names)
+        entries, data, merged = _rows(rank[sources], rank[targets], weights, n, directed)
+        rows, columns = np.divmod(entries, n)
+        single = np.minimum(data, GREATEST).astype(np.float32)
         graph = Graph(
             tuple(names[k].decode() for k in order),
-            matrix.indptr.astype(np.int64),
-            matrix.indices.astype(np.int32),
-            None if (data == 1).all() else np.minimum(data, np.float32(GREATEST)),
+            np.searchsorted(rows, np.arange(n + 1)).astype(np.int64),
+            columns.astype(np.int32),
+            None if (single == 1).all() else single,
             directed,
         )
         touched = np.diff(graph.indptr) > 0
         touched[graph.indices] = True
-        loops = int(np.count_nonzero(matrix.diagonal()))
+        loops = int(np.count_nonzero(rows == columns))
         isolated = int(np.count_nonzero(~touched))
         rejected = tuple(sorted(self.rejected, key=lambda bad: bad.line or 0))
         return GraphFile(graph, attributes, rejected, digest(graph), loops, isolated, merged)
@@ -175,27 +176,31 @@ class Edges:
 def _rows(
     sources: NDArray[np.int32],
     targets: NDArray[np.int32],
-    weights: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
     n: int,
     directed: bool,
-    weighted: bool,
-) -> tuple[Any, int]:
-    """The adjacency matrix in sorted rows, and how many edges had to be merged."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """Every entry of the adjacency matrix once: row * n + column, ascending; its weight; how many were merged."""
     if not directed:
         sources, targets = np.minimum(sources, targets), np.maximum(sources, targets)
-    matrix = coo_matrix((weights, (sources, targets)), shape=(n, n)).tocsr()
-    merged = len(sources) - matrix.nnz
-    if not weighted:
-        matrix.data[:] = 1.0
-    elif merged:  # sums in an order of their own, so that they do not depend on the order of the lines
-        order = np.lexsort((weights, targets, sources))
-        matrix = coo_matrix((weights[order], (sources[order], targets[order])), shape=(n, n)).tocsr()
+    cells = sources.astype(np.int64) * n + targets
+    order = np.argsort(cells)
+    new = np.append(True, np.diff(cells[order]) != 0)
+    merged = len(cells) - int(np.count_nonzero(new))
+    if weights is None:
+        entries, data = cells[order][new], np.ones(len(cells) - merged)
+    else:
+        if merged:  # sums in an order of their own, so that they do not depend on the order of the lines
+            order = np.lexsort((weights, cells))
+        entries, data = cells[order][new], np.add.reduceat(weights[order], np.flatnonzero(new))
     if not directed:
-        upper = triu(matrix, k=1, format="csr")
-        matrix = upper + upper.T.tocsr() + diags(matrix.diagonal(), format="csr")
-        matrix.eliminate_zeros()
-    matrix.sort_indices()
-    return matrix, merged
+        rows, columns = np.divmod(entries, n)
+        off = rows != columns
+        entries = np.concatenate((entries, columns[off] * n + rows[off]))
+        data = np.concatenate((data, data[off]))
+        order = np.argsort(entries)
+        entries, data = entries[order], data[order]
+    return entries, data, merged
 
 
 def digest(graph: Graph) -> bytes:

@@ -194,7 +194,7 @@ class PatchesEncoder(Encoder):
         refuse_words(items, FAMILY)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        pictures = prepare_ahead(items, lambda picture: torch.from_numpy(pixels(picture, self._shape)))  # type: ignore[arg-type]
+        pictures = prepare_ahead(items, lambda picture: torch.from_numpy(pixels(picture, self._shape)))
         for inputs in batches(pictures):
             with torch.inference_mode():
                 features = self._features(torch.stack(inputs).to(self._device))

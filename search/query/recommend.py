@@ -63,7 +63,7 @@ def _middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
     rows = look.rows
     vectors = rows.matrix[np.searchsorted(rows.part_keys, np.asarray(part_keys, dtype=np.int64))]
     mean = vectors.mean(axis=0)
-    return unit_rows(mean[None, :])[0] if look.flat.metric is Metric.COSINE else mean
+    return np.asarray(unit_rows(mean[None, :])[0] if look.flat.metric is Metric.COSINE else mean)
 
 
 def recommend(
@@ -98,7 +98,7 @@ def recommend(
     strongest = np.argmax(share[:, order], axis=0) if len(order) else np.empty(0, np.int64)
     found = Found(parts[strongest, order], candidates[order], total[order])
     names = [tastes[number].space.name for number in strongest]
-    scores = [
+    scores: list[dict[str, Json]] = [
         {
             taste.space.name: float(share[number, at] * weight_sum / taste.weight)
             for number, taste in enumerate(tastes)

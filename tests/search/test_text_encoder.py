@@ -14,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Pooling, Transformer
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -135,7 +134,7 @@ def test_minilm_equals_sentence_transformers_row_by_row(minilm, reference):
     assert got.shape == (len(TEXTS), 384)
     np.testing.assert_allclose(got, want, atol=2e-6)
     np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
-    np.testing.assert_array_equal(got[0], got[-1])
+    np.testing.assert_allclose(got[0], got[-1], atol=2e-6)
 
 
 def test_a_row_does_not_depend_on_its_company(minilm):
@@ -165,9 +164,9 @@ def test_the_spec_of_minilm(minilm):
 def test_offsets_point_at_the_words(minilm):
     text = "Überfällige Katzen, 3.14 π!"
     offsets = minilm.token_offsets([text, "", "x " * 1000])
-    assert [text[start:end] for start, end in offsets[0]] == [
-        *("Über", "fall", "ige", "Katz", "en", ",", "3", ".", "14", "π", "!"),
-    ] or "".join(text[start:end] for start, end in offsets[0]) == text.replace(" ", "")
+    tokens = [text[start:end] for start, end in offsets[0]]
+    assert "".join(tokens) == text.replace(" ", "")
+    assert tokens[-6:] == [",", "3", ".", "14", "π", "!"]
     assert offsets[0].dtype == np.int32
     assert offsets[1].shape == (0, 2)
     np.testing.assert_array_equal(offsets[2], [(2 * i, 2 * i + 1) for i in range(1000)])
@@ -182,21 +181,19 @@ def test_offsets_leave_encoding_as_it_was(minilm):
 def test_threads_may_encode_and_ask_for_offsets_at_once(minilm):
     texts = ["one two three " * 200, "four"]
     want = minilm.encode(texts)
-    wrong = []
+    right = []
 
     def work():
         for _ in range(3):
-            if len(minilm.token_offsets(texts)[0]) != 600 or not np.allclose(
-                minilm.encode(texts), want, atol=2e-6
-            ):
-                wrong.append(threading.current_thread().name)
+            offsets, vectors = minilm.token_offsets(texts), minilm.encode(texts)
+            right.append(len(offsets[0]) == 600 and np.allclose(vectors, want, atol=2e-6))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert right == [True] * 9
 
 
 @pytest.mark.parametrize("item", [Path("a.jpg"), b"bytes", 3, None])
@@ -210,9 +207,8 @@ def test_half_a_surrogate_pair_is_read_as_a_question_mark(minilm):
     assert len(minilm.token_offsets(["what \ud83d"])[0]) == 2
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_half_precision_stays_close(minilm, precision):
-    other = TextEncoder.from_name("all-MiniLM-L6-v2", device="cpu", precision=precision)
+def test_half_precision_stays_close(minilm):
+    other = TextEncoder.from_name("all-MiniLM-L6-v2", device="cpu", precision="bf16")
     got = other.encode(TEXTS[:6])
     assert got.dtype == np.float32
     assert cosines(got, minilm.encode(TEXTS[:6])).min() > 0.999
@@ -262,9 +258,9 @@ def test_weights_in_half_precision_are_read_in_full(tmp_path):
 def save_st(
     folder: Path, bert: Path, prompts: dict[str, str] | None = None, include_prompt: bool = True
 ) -> Path:
-    transformer = Transformer(str(bert))
-    pooling = Pooling(32, "mean", include_prompt=include_prompt)
-    SentenceTransformer(modules=[transformer, pooling], prompts=prompts, device="cpu").save(str(folder))
+    model = SentenceTransformer(str(bert), prompts=prompts, device="cpu")
+    model.set_pooling_include_prompt(include_prompt)
+    model.save(str(folder))
     return folder
 
 
@@ -297,7 +293,7 @@ def test_prompts_of_the_caller_are_kept_in_the_spec(bert):
 def test_other_weights_are_told(tmp_path, bert):
     spec = TextEncoder.from_name(str(bert), device="cpu").spec
     other = save_bert(tmp_path, seed=1)
-    with pytest.raises(EncoderDrift, match="weights of .* are not those"):
+    with pytest.raises(EncoderDrift, match=r"weights of .* are not those"):
         TextEncoder.from_spec(replace(spec, model=str(other)), device="cpu")
 
 

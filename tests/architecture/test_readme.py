@@ -1,0 +1,51 @@
+"""The README cannot lie: its tour is run, and every verb there is stands in it or in the help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copytree(REPOSITORY / "docs", tmp_path / "docs")
+    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    return tmp_path
+
+
+def test_the_commands_of_the_tour_run_as_printed(copy: Path):
+    commands = "\n".join(blocks("sh"))
+    assert commands.count("nearkin") >= 4
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=copy, env=environment, capture_output=True, text=True
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "0 added, 0 updated" in ran.stdout.splitlines()[-1]
+
+
+def test_the_python_of_the_tour_runs_as_printed(copy: Path):
+    for code in blocks("python"):
+        ran = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+
+
+def test_the_first_commands_are_demo_and_test():
+    first = re.search(r"```\n(.*?)```", README, flags=re.DOTALL)
+    assert first is not None
+    assert [line.split("#")[0].strip() for line in first.group(1).strip().splitlines()] == ["make demo", "make test"]

