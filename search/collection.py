@@ -118,7 +118,7 @@ class Collection:
             FilterError: the expression cannot be used.
         """
         if (ids is None) == (where is None):
-            raise QueryError("say what to delete by ids or by where, one of the two")
+            raise QueryError("say what to delete; give ids or where, one of the two")
         with self.writing() as writer:
             with self._database.reading() as connection:
                 if where is not None:

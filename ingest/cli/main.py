@@ -38,9 +38,10 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it.")] = Path("nearkin-demo"),
 ) -> None:
     """Show it all on what every Python installation has: docstrings, imports, handwritten digits."""
+    from ingest.cli.progress import progress
     from ingest.demo.show import show
 
-    show(folder)
+    show(folder, bars=progress)
 
 
 def run(arguments: list[str] | None = None) -> None:

@@ -13,15 +13,40 @@ from typing import TypeAlias
 
 # Not what a program imports: tests, installers, tables of characters, the parts of an editor.
 _SKIPPED = frozenset(
-    ("__pycache__", "dist-packages", "distutils", "encodings", "ensurepip", "idlelib", "lib-dynload", "lib2to3")
-    + ("msilib", "pydoc_data", "site-packages", "test", "tests", "turtledemo")
+    (
+        "__pycache__",
+        "dist-packages",
+        "distutils",
+        "encodings",
+        "ensurepip",
+        "idlelib",
+        "lib-dynload",
+        "lib2to3",
+    )
+    + ("msilib", "pydoc_data", "site-packages", "test", "tests", "tkinter", "turtle", "turtledemo")
+    # Inside of multiprocessing: how it starts its processes, which no program calls by name.
+    + ("dummy", "forkserver", "popen_fork", "popen_forkserver", "popen_spawn_posix", "popen_spawn_win32")
+    + ("resource_sharer", "resource_tracker", "spawn")
 )
 # Where methods are what a program looks for; those of all other classes would double the time for little.
 _WITH_METHODS = frozenset(
-    ("argparse", "builtins", "collections", "configparser", "csv", "datetime", "io", "pathlib", "queue", "random")
+    (
+        "argparse",
+        "builtins",
+        "collections",
+        "configparser",
+        "csv",
+        "datetime",
+        "io",
+        "pathlib",
+        "queue",
+        "random",
+    )
     + ("sqlite3", "string", "threading", "zipfile")
 )
-_LONGEST_SIGNATURE = 100  # characters of it that are embedded; Popen's has 600, which would drown its docstring
+_LONGEST_SIGNATURE = (
+    100  # characters of it that are embedded; Popen's has 600, which would drown its docstring
+)
 _CONTENTS = 40  # names told of a module that says nothing about itself
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -46,7 +71,7 @@ class Doc:
         return {
             "id": self.id,
             "text": head + self.docstring,
-            "kind": self.kind,
+            "type": self.kind,
             "module": self.module,
             "signature": self.signature,
         }
@@ -102,7 +127,7 @@ def documents(module: Module) -> Iterator[Doc]:
         id = f"{module.name}.{node.name}"
         if id in seen:  # defined again for another platform
             continue
-        docstring = ast.get_docstring(node)
+        docstring = _docstring(node)
         if docstring:
             seen.add(id)
             kind = "class" if isinstance(node, ast.ClassDef) else "function"
@@ -144,14 +169,26 @@ def _definitions(body: Iterable[ast.stmt]) -> Iterator[Definition]:
             yield from _definitions([*node.body, *node.orelse, *handled])
 
 
+def _docstring(node: Definition) -> str | None:
+    """What it says of itself; a class may say it where it is made."""
+    told = ast.get_docstring(node)
+    maker = _maker(node) if isinstance(node, ast.ClassDef) and not told else None
+    return ast.get_docstring(maker) if maker is not None else told
+
+
+def _maker(node: ast.ClassDef) -> ast.FunctionDef | None:
+    makers = (inner for inner in node.body if isinstance(inner, ast.FunctionDef) and inner.name == "__init__")
+    return next(makers, None)
+
+
 def _signature(id: str, node: Definition, *, is_method: bool = False) -> str:
     """How it is called, or the class with its bases where it says nothing about that."""
     if isinstance(node, ast.ClassDef):
-        makers = [inner for inner in node.body if isinstance(inner, ast.FunctionDef) and inner.name == "__init__"]
-        if not makers:
-            bases = ", ".join(ast.unparse(base) for base in node.bases)
-            return f"class {id}({bases})" if bases else f"class {id}"
-        return f"class {id}({_arguments(makers[0], bound=True)})"
+        maker = _maker(node)
+        if maker is not None:
+            return f"class {id}({_arguments(maker, bound=True)})"
+        bases = ", ".join(ast.unparse(base) for base in node.bases)
+        return f"class {id}({bases})" if bases else f"class {id}"
     static = any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in node.decorator_list)
     if any(isinstance(one, ast.Name) and one.id == "property" for one in node.decorator_list):
         return id
@@ -178,7 +215,9 @@ def imports(module: Module, known: Iterable[str]) -> set[str]:
             found.update(_nearest(alias.name, names) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = _base(module, node)
-            found.update(_nearest(f"{base}.{alias.name}" if base else alias.name, names) for alias in node.names)
+            found.update(
+                _nearest(f"{base}.{alias.name}" if base else alias.name, names) for alias in node.names
+            )
     return found - {"", module.name}
 
 

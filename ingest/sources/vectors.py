@@ -58,7 +58,9 @@ def _array(path: Path) -> Any:
 def _rows(array: Any, path: Path) -> Vectors:
     if array.ndim != 2 or not len(array) or array.dtype.kind not in "fiu":
         shape = "x".join(str(size) for size in array.shape)
-        raise SourceError(f"it holds {shape} of {array.dtype}, not rows of numbers; give a matrix (n, dim)", str(path))
+        raise SourceError(
+            f"it holds {shape} of {array.dtype}, not rows of numbers; give a matrix (n, dim)", str(path)
+        )
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -70,7 +72,9 @@ def _npz(path: Path) -> VectorFile:
         try:
             ids, matrix = arrays["ids"], _rows(arrays["vectors"], path)
         except ValueError as error:  # an array of Python objects would need pickle
-            raise SourceError(f"an array cannot be read ({error}); save ids as strings or numbers", str(path)) from None
+            raise SourceError(
+                f"an array cannot be read ({error}); save ids as strings or numbers", str(path)
+            ) from None
     if ids.shape != (len(matrix),):
         raise SourceError(f"it holds {ids.size} ids for {len(matrix)} vectors; give one for each", str(path))
     return VectorFile([str(id) for id in ids.tolist()], matrix, None)

@@ -53,6 +53,7 @@ _MOST = (
 )
 _LONGEST_PATTERN = 50_000  # bytes of a `like`, as in SQLite
 _DATES = (exp.DType.DATE, exp.DType.DATETIME, exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ)
+_UNDERSTOOD = {"this", "expression", "expressions", "low", "high", "negate", "to"}  # arguments of a node
 _DOTS = 4  # dots of a field that may belong to a key instead of leading a level down
 _SHOWN = 60  # characters of a refused piece that a message repeats
 
@@ -115,6 +116,14 @@ class _Translation:
     def condition(self, node: exp.Expr, depth: int) -> ColumnElement[bool]:
         if depth > _DEEPEST:
             raise FilterError("the where-expression is nested too deeply; make it flatter", 0)
+        if any(value for name, value in node.args.items() if name not in _UNDERSTOOD):
+            raise self._refused(node)  # sqlglot knows more than we do, and what it adds must not be passed over
+        if node.args.get("negate"):  # how some versions of sqlglot write `not like` and `is not`
+            return not_(self._positive(node, depth))
+        return self._positive(node, depth)
+
+    def _positive(self, node: exp.Expr, depth: int) -> ColumnElement[bool]:
+        """The condition without the negation that sqlglot may have put into the node."""
         if isinstance(node, exp.Paren):
             return self.condition(node.this, depth + 1)
         if isinstance(node, exp.And | exp.Or):
@@ -128,8 +137,6 @@ class _Translation:
             return self._membership(node)
         if isinstance(node, exp.Between):
             low, high = node.args["low"], node.args["high"]
-            if node.args.get("symmetric"):
-                raise self._refused(node)
             return and_(self._compare(exp.GTE, node.this, low), self._compare(exp.LTE, node.this, high))
         if isinstance(node, exp.Like):
             return self._like(node)
@@ -164,7 +171,7 @@ class _Translation:
 
     def _membership(self, node: exp.In) -> ColumnElement[bool]:
         values = node.args.get("expressions")
-        if not values or node.args.get("query") is not None:
+        if not values:
             raise self._refused(node)
         self._count(node.this)
         column, types = self._field(node.this)
@@ -190,7 +197,9 @@ class _Translation:
         column, types = self._field(node.this)
         pattern = self._value(node.args["expression"])
         if not isinstance(pattern, str):
-            raise FilterError("like needs a pattern in quotes, such as '%word%'", self._position(node.this))
+            raise FilterError(
+                "like takes a string; give a pattern in quotes, such as '%word%'", self._position(node.this)
+            )
         if len(pattern.encode()) > _LONGEST_PATTERN:
             raise FilterError(
                 f"the pattern of like is longer than {_LONGEST_PATTERN:,} bytes; shorten it",

@@ -116,9 +116,9 @@ def _check_levels(metadata: Mapping[str, Json]) -> None:
         below: list[Any] = []
         for value in level:
             if isinstance(value, Mapping):
-                odd = next((key for key in value if not isinstance(key, str)), None)
-                if odd is not None:
-                    raise TypeError(f"the key {odd!r} is not a string")
+                for key in value:
+                    if not isinstance(key, str):
+                        raise TypeError(f"the key {key!r} is not a string")
                 below += value.values()
             elif isinstance(value, list | tuple):
                 below += value

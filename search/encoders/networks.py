@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -145,18 +143,6 @@ def is_offline() -> bool:
     """Whether the user has said that nothing may be downloaded (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
     yes = {"1", "ON", "YES", "TRUE"}
     return any(os.environ.get(name, "").upper() in yes for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal; read once in the life of the process unless the file changes."""
-    state = path.stat()
-    return _sha256(str(path.resolve()), state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: str, size: int, modified: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

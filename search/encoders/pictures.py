@@ -152,7 +152,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     _quiet_pillow()
     try:
         if not path.is_file():
-            what = "is a folder, not a picture" if path.is_dir() else "there is no such file"
+            kind = "is a folder, not a file" if path.is_dir() else "is not a regular file"
+            what = kind if path.exists() else "there is no such file"
             raise SourceError(f"{what}; give the path of a picture file", file=file)
         if path.stat().st_size == 0:
             raise SourceError("the file is empty; replace it or leave it out", file=file)

@@ -22,9 +22,9 @@ from search.encoders.networks import (
     moved,
     read_weights,
     refuse_drift,
-    sha256_of,
     width_of,
 )
+from search.encoders.packaged import file_sha256
 from search.errors import ModelUnavailable
 from search.types import EncoderSpec, Modality
 
@@ -97,7 +97,7 @@ class TorchvisionEncoder(NetworkEncoder):
             modality=Modality.IMAGE,
             dim=width_of(features, prepare, f"layer '{layer}' of {network_name}" if layer else network_name),
             accepts=("image",),
-            weights=sha256_of(path),
+            weights=file_sha256(path),
             options={
                 "layer": layer,
                 "weights": None if weights is None else str(weights.resolve()),
@@ -172,7 +172,7 @@ def find_weights(name: str, given: Path | None = None) -> Path:
             "or give a file with --weights FILE, or use --model patches, which needs none"
         )
     mark = re.search(r"-([0-9a-f]{8,})\.", path.name)
-    if mark and not sha256_of(path).startswith(mark[1]):
+    if mark and not file_sha256(path).startswith(mark[1]):
         raise ModelUnavailable(f"weights file {path} is damaged; delete it and fetch it again")
     return path
 

@@ -114,13 +114,21 @@ def test_nobody_sees_half_a_commit(tmp_path: Path) -> None:
         rng = np.random.default_rng(number)
         own = c if number % 2 else search.open(c.path, mode="r")
         while not done.is_set():
-            tag = int(min(rng.integers(0, 3) + progress[0], 39)) if rng.random() < 0.7 else int(rng.integers(0, 40))
+            tag = (
+                int(min(rng.integers(0, 3) + progress[0], 39))
+                if rng.random() < 0.7
+                else int(rng.integers(0, 40))
+            )
             n = own.count(f"tag = {tag}")
             hits = own.search(vector=centres[tag], k=100, where=f"tag = {tag}")
             liked = own.recommend("start", k=500)
             asked[number] += 1
             tags = [hit.metadata["tag"] for hit in liked]
-            if n not in (0, 10) or len(hits) not in (0, 10) or any(tags.count(t) not in (0, 10) for t in set(tags)):
+            if (
+                n not in (0, 10)
+                or len(hits) not in (0, 10)
+                or any(tags.count(t) not in (0, 10) for t in set(tags))
+            ):
                 wrong.append((tag, n, len(hits)))
 
     def guarded(number: int) -> None:
@@ -235,7 +243,10 @@ def test_a_killed_holder_frees_the_lock_at_once(tmp_path: Path) -> None:
 def test_two_objects_in_one_process_exclude_each_other(tmp_path: Path) -> None:
     one, two = search.open(tmp_path / "c"), search.open(tmp_path / "c")
     with one.writing():
-        with pytest.raises(search.CollectionLocked, match=f"process {os.getpid()} on"), two.writing(wait_s=0.1):
+        with (
+            pytest.raises(search.CollectionLocked, match=f"process {os.getpid()} on"),
+            two.writing(wait_s=0.1),
+        ):
             pass
         one.add([{"id": "within"}])  # the holder may nest
     assert two.add([{"id": "after"}]) == ["after"]
@@ -355,7 +366,9 @@ def test_any_flipped_bit_of_a_batch_is_noticed() -> None:
         for at in range(len(blob)):
             torn = bytearray(blob)
             torn[at] ^= 1 << (at % 8)
-            blobs = {n: getattr(packed, n) for n in ("part_keys", "record_keys", "vectors")} | {name: bytes(torn)}
+            blobs = {n: getattr(packed, n) for n in ("part_keys", "record_keys", "vectors")} | {
+                name: bytes(torn)
+            }
             with pytest.raises(search.CollectionCorrupt, match="it does not match its checksum"):
                 unpack(Packed(**blobs, checksum=packed.checksum), 2, 3, "it")
         short = {n: getattr(packed, n) for n in ("part_keys", "record_keys", "vectors")} | {name: blob[:-4]}
@@ -391,7 +404,9 @@ def test_flipped_bytes_in_a_packed_vector_are_never_answered_from(tmp_path: Path
     assert open_before.search(vector=vectors[0])[0].id == "r0"
     c.close()
     with sqlite3.connect(c.layout.catalog) as connection:
-        (key, blob) = connection.execute("select key, vectors from batch order by key limit 1 offset 1").fetchone()
+        (key, blob) = connection.execute(
+            "select key, vectors from batch order by key limit 1 offset 1"
+        ).fetchone()
         torn = bytearray(blob)
         torn[17] ^= 4
         connection.execute("update batch set vectors = ? where key = ?", (bytes(torn), key))

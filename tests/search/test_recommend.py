@@ -204,11 +204,9 @@ def test_diversity_by_hand() -> None:
     matrix = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     relevance = np.array([0.9, 0.8, 0.3], np.float32)
     assert diverse(relevance, matrix, 3, 0.0).tolist() == [0, 1, 2]
-    assert diverse(relevance, matrix, 3, 0.3).tolist() == [
-        0,
-        2,
-        1,
-    ]  # 0.7 * 0.8 - 0.3 = 0.26 > 0.21: see below
+    # The twin is worth (1 - d) * 0.8 - d, the other (1 - d) * 0.3: they are even at d = 1 / 3.
+    assert diverse(relevance, matrix, 3, 0.3).tolist() == [0, 1, 2]
+    assert diverse(relevance, matrix, 3, 0.4).tolist() == [0, 2, 1]
     assert diverse(relevance, matrix, 2, 1.0).tolist() == [0, 2]
 
 

@@ -132,7 +132,7 @@ def alias_rows(indptr: Array, weights: Array, accept: Array, alias: Array) -> No
 
 
 class Rows(NamedTuple):
-    """A graph as the compiled code takes it; the last three are empty where all weights are 1."""
+    """A graph as the compiled code takes it; the last four are empty where all weights are 1."""
 
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
@@ -140,6 +140,7 @@ class Rows(NamedTuple):
     weights: NDArray[np.float32]
     accept: NDArray[np.uint32]
     alias: NDArray[np.int32]
+    totals: NDArray[np.float64]  # of the weights of each row
 
 
 @njit(inline="always")
@@ -178,8 +179,8 @@ def first_order(rows: Rows, starts: Array, first: int, seed: int, out: Array) ->
 
 
 @njit(inline="always")
-def _has(indices: Array, low: int, high: int, node: int) -> Any:
-    """Whether the ascending slice indices[low:high] holds `node`."""
+def _place(indices: Array, low: int, high: int, node: int) -> int:
+    """Where the ascending slice indices[low:high] holds `node`; -1 if it does not."""
     end = high
     while low < high:
         middle = (low + high) >> 1
@@ -187,10 +188,10 @@ def _has(indices: Array, low: int, high: int, node: int) -> Any:
             low = middle + 1
         else:
             high = middle
-    return low < end and indices[low] == node
+    return low if low < end and indices[low] == node else -1
 
 
-@njit
+@njit(inline="always")
 def _bias(rows: Rows, before: int, node: int, biases: Array) -> Any:
     """The search bias alpha_pq(before, node): 1/p to go back, 1 beside the node before, 1/q further away."""
     if node == before:
@@ -199,28 +200,42 @@ def _bias(rows: Rows, before: int, node: int, biases: Array) -> Any:
     if not rows.directed:  # an edge stands in both rows: search the shorter one
         other, end = rows.indptr[node], rows.indptr[node + 1]
         if end - other < high - low:
-            return biases[1] if _has(rows.indices, other, end, before) else biases[2]
-    return biases[1] if _has(rows.indices, low, high, node) else biases[2]
+            return biases[1] if _place(rows.indices, other, end, before) >= 0 else biases[2]
+    return biases[1] if _place(rows.indices, low, high, node) >= 0 else biases[2]
+
+
+@njit(inline="always")
+def _odds(rows: Rows, before: int, node: int, excess: float) -> float:
+    """The chance that a step goes back at once: the share of `excess`, of going back, in all that is proposed."""
+    low, high = rows.indptr[node], rows.indptr[node + 1]
+    back, total = 1.0, np.float64(high - low)
+    if rows.directed or len(rows.weights) > 0:
+        place = _place(rows.indices, low, high, before)
+        if place < 0:
+            return 0.0
+        if len(rows.weights) > 0:
+            back, total = np.float64(rows.weights[place]), rows.totals[node]
+    return excess * back / (total + excess * back)
 
 
 @njit
-def _exact_step(rows: Rows, before: int, node: int, biases: Array, unit: float) -> Any:
+def _exact_step(rows: Rows, before: int, node: int, biases: Array, excess: float, unit: float) -> Any:
     """The next node drawn from the exact distribution; O(degree), for where rejection would take too long."""
     low, high = rows.indptr[node], rows.indptr[node + 1]
-    total = 0.0
+    chances = np.empty(high - low)
     for k in range(low, high):
+        to = rows.indices[k]
         weight = np.float64(rows.weights[k]) if len(rows.weights) > 0 else 1.0
-        total += weight * _bias(rows, before, rows.indices[k], biases)
-    rest = unit * total
-    for k in range(low, high):
-        weight = np.float64(rows.weights[k]) if len(rows.weights) > 0 else 1.0
-        rest -= weight * _bias(rows, before, rows.indices[k], biases)
+        chances[k - low] = weight * (_bias(rows, before, to, biases) + (excess if to == before else 0.0))
+    rest = unit * chances.sum()
+    for k in range(high - low):
+        rest -= chances[k]
         if rest < 0.0:
-            return rows.indices[k]
+            return rows.indices[low + k]
     return rows.indices[high - 1]
 
 
-@njit
+@njit(inline="always")
 def _kept(rows: Rows, before: int, node: int, biases: Array, unit: float) -> Any:
     """Whether a proposed node is kept; looks for the edge from the node before only where that decides it."""
     if node == before:
@@ -232,24 +247,33 @@ def _kept(rows: Rows, before: int, node: int, biases: Array, unit: float) -> Any
     return unit < _bias(rows, before, node, biases)
 
 
+@njit(inline="always")
+def _unit(state: Any) -> float:
+    """A number in [0, 1) with 53 random bits."""
+    return np.float64(mixed(state) >> np.uint64(11)) * _UNIT
+
+
 @njit(nogil=True, cache=True)
-def second_order(rows: Rows, biases: Array, starts: Array, first: int, seed: int, out: Array) -> None:
+def second_order(
+    rows: Rows, biases: Array, excess: float, starts: Array, first: int, seed: int, out: Array
+) -> None:
     """Fill `out` (walks, length) with node2vec walks by rejection; row r is walk number `first + r`.
 
-    `biases` are alpha for going back, staying near and going away, divided by the greatest of them. A neighbour
-    is proposed by weight and kept with probability alpha; a lane that rejects stays where it is for a round.
-    After 64 + degree rejections in a row the step is drawn exactly instead, which leaves the distribution as it
-    is and bounds the work for extreme p and q.
+    `biases` are alpha for going back, staying near and going away, over max(1, 1/q), the first cut down to 1;
+    `excess` is what was cut off. A step goes back at once with the chance that the excess makes; else a
+    neighbour is proposed by weight and kept with probability `biases`; a lane that rejects tries again in the
+    next round. After 64 + degree rejections in a row the step is drawn exactly instead, which leaves the
+    distribution as it is and bounds the work for extreme p and q.
     """
     n_walks, length = out.shape
     walk, steps, refused = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    states, at = np.empty(LANES, np.uint64), np.empty(LANES, np.int32)
-    before, proposed = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
+    states, odds = np.empty(LANES, np.uint64), np.empty(LANES, np.float64)
+    at, before, proposed = np.empty(LANES, np.int32), np.empty(LANES, np.int32), np.empty(LANES, np.int32)
     for group in range(0, n_walks, LANES):
         lanes = min(LANES, n_walks - group)
         for lane in range(lanes):
             walk[lane], steps[lane], refused[lane] = group + lane, 1, 0
-            states[lane] = stream(seed, first + group + lane)
+            states[lane], odds[lane] = stream(seed, first + group + lane), 0.0
             at[lane], before[lane] = starts[group + lane], END
             out[group + lane, 0] = at[lane]
         while lanes > 0:
@@ -263,32 +287,34 @@ def second_order(rows: Rows, biases: Array, starts: Array, first: int, seed: int
             lane = 0
             while lane < lanes:
                 node, came, to = at[lane], before[lane], proposed[lane]
+                degree = rows.indptr[node + 1] - rows.indptr[node]
+                keep = True
+                if came != END and degree > 1:
+                    states[lane] += _GAMMA
+                    unit = _unit(states[lane])
+                    if unit < odds[lane]:
+                        to = came
+                    elif refused[lane] >= 64 + degree:
+                        states[lane] += _GAMMA
+                        to = _exact_step(rows, came, node, biases, excess, _unit(states[lane]))
+                    else:  # what is left of the unit above the odds is uniform again
+                        keep = _kept(rows, came, to, biases, (unit - odds[lane]) / (1.0 - odds[lane]))
                 if to == END:  # a dead end
                     out[walk[lane], steps[lane] :] = END
                     steps[lane] = length
+                elif keep:
+                    before[lane], at[lane], refused[lane] = node, to, 0
+                    out[walk[lane], steps[lane]] = to
+                    steps[lane] += 1
+                    if excess > 0.0:
+                        odds[lane] = _odds(rows, node, to, excess)
                 else:
-                    keep = True
-                    degree = rows.indptr[node + 1] - rows.indptr[node]
-                    if came != END and degree > 1:
-                        states[lane] += _GAMMA
-                        unit = np.float64(mixed(states[lane]) >> np.uint64(11)) * _UNIT
-                        keep = _kept(rows, came, to, biases, unit)
-                    if not keep and refused[lane] >= 64 + degree:
-                        states[lane] += _GAMMA
-                        unit = np.float64(mixed(states[lane]) >> np.uint64(11)) * _UNIT
-                        to = _exact_step(rows, came, node, biases, unit)
-                        keep = True
-                    if keep:
-                        before[lane], at[lane], refused[lane] = node, to, 0
-                        out[walk[lane], steps[lane]] = to
-                        steps[lane] += 1
-                    else:
-                        refused[lane] += 1
+                    refused[lane] += 1
                 if steps[lane] >= length:  # the last lane moves into the place of the finished one
                     lanes -= 1
                     walk[lane], steps[lane], refused[lane] = walk[lanes], steps[lanes], refused[lanes]
-                    states[lane], at[lane], before[lane] = states[lanes], at[lanes], before[lanes]
-                    proposed[lane] = proposed[lanes]
+                    states[lane], odds[lane], at[lane] = states[lanes], odds[lanes], at[lanes]
+                    before[lane], proposed[lane] = before[lanes], proposed[lanes]
                 else:
                     lane += 1
 
@@ -309,12 +335,16 @@ class Walker:
         self.n_walks = len(self.nodes) * settings.walks
         n = 0 if graph.weights is None else len(graph.indices)
         weights = np.empty(0, np.float32) if graph.weights is None else graph.weights
-        accept, alias = np.empty(n, np.uint32), np.empty(n, np.int32)
+        accept, alias, totals = np.empty(n, np.uint32), np.empty(n, np.int32), np.empty(0)
         if n > 0:
             alias_rows(graph.indptr, weights, accept, alias)
-        self._graph = Rows(graph.indptr, graph.indices, graph.directed, weights, accept, alias)
-        biases = np.array([1.0 / settings.p, 1.0, 1.0 / settings.q])
-        self._biases = biases / biases.max()
+            owners = np.repeat(np.arange(graph.n_nodes), np.diff(graph.indptr))
+            totals = np.bincount(owners, weights, graph.n_nodes).astype(np.float64)
+        self._graph = Rows(graph.indptr, graph.indices, graph.directed, weights, accept, alias, totals)
+        nearest = max(1.0, 1.0 / settings.q)
+        back = 1.0 / settings.p / nearest
+        self._biases = np.array([min(1.0, back), 1.0 / nearest, 1.0 / settings.q / nearest])
+        self._excess = max(0.0, back - 1.0)
         self._order: tuple[int, NDArray[np.int32]] = (-1, self.nodes)
 
     def starts(self, first: int, count: int) -> NDArray[np.int32]:
@@ -348,6 +378,6 @@ class Walker:
 
     def _fill(self, starts: NDArray[np.int32], first: int, out: NDArray[np.int32]) -> None:
         if self.settings.second_order:
-            second_order(self._graph, self._biases, starts, first, self.settings.seed, out)
+            second_order(self._graph, self._biases, self._excess, starts, first, self.settings.seed, out)
         else:
             first_order(self._graph, starts, first, self.settings.seed, out)

@@ -1,0 +1,228 @@
+"""The work that is killed: a stream of commits that can be told again, and a process that forks doers of it.
+
+    python -m tests.crash.workload
+
+Run so, it imports once and then forks one child for each line on its standard input (a JSON object, see `Run`),
+printing the child's pid; so a kill costs a fork and not a start of Python. The tests import the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+import search
+from search import failpoints
+from search.collection import Collection
+from search.failpoints import Step
+from search.index import choose
+from search.types import EncoderSpec, Modality, Part, Record
+
+DIM = 8
+FLAT_UP_TO = 60 * DIM  # sixty rows and there is a graph: snapshots are part of the work
+SPACE = "v"
+_GROUPS = 6
+_MOST = 260  # records; beyond that the stream deletes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the collection must hold of one record."""
+
+    version: int  # of its vectors
+    n_parts: int
+    group: int
+    note: int | None = None
+
+
+State = Mapping[str, Kept]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One commit of the stream (or none, for upkeep): what is written, or deleted."""
+
+    kind: str
+    records: Mapping[str, Kept] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    group: int = -1
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a child is to do: the stream of `seed` from operation `start`, dying at a step or when it is killed."""
+
+    path: str
+    journal: str
+    seed: int
+    start: int = 0
+    n: int | None = None  # operations; None goes on until killed
+    step: str | None = None
+    occurrence: int = 1
+
+
+def vectors_of(id: str, kept: Kept) -> np.ndarray:
+    """The vectors (n_parts, DIM) of a record at a version: no two alike."""
+    rng = np.random.default_rng([zlib.crc32(id.encode()), kept.version])
+    return rng.standard_normal((kept.n_parts, DIM)).astype(np.float32)
+
+
+_SCRIPT = (
+    "many",
+    "index",
+    "update",
+    "meta",
+    "delete",
+    "compact",
+    "parts",
+    "add",
+    "group",
+    "index",
+    "many",
+    "compact",
+)
+
+
+def stream(seed: int) -> Iterator[tuple[Operation, State]]:
+    """Endless operations, each with the state after it; the first dozen are always of the same kinds."""
+    rng = random.Random(seed)
+    state: dict[str, Kept] = {}
+    number = 0
+    while True:
+        kind = (
+            _SCRIPT[number]
+            if number < len(_SCRIPT)
+            else rng.choices(
+                ("add", "many", "update", "parts", "meta", "delete", "group", "index", "compact"),
+                (30, 6, 18, 10, 8, 12, 3 if len(state) < _MOST else 40, 5, 5),
+            )[0]
+        )
+        operation = _drawn(kind, number, rng, state)
+        for id in operation.gone:
+            del state[id]
+        state.update(operation.records)
+        yield operation, dict(state)
+        number += 1
+
+
+def _drawn(kind: str, number: int, rng: random.Random, state: State) -> Operation:
+    some = rng.sample(sorted(state), min(len(state), rng.randint(1, 8)))
+    if kind in ("add", "many"):
+        n = rng.randint(1, 6) if kind == "add" else 70
+        return Operation(kind, {f"r{number}-{i}": Kept(number, 1, rng.randrange(_GROUPS)) for i in range(n)})
+    if kind == "update":
+        return Operation(kind, {id: replace(state[id], version=number, n_parts=1) for id in some})
+    if kind == "parts":
+        fresh = [f"p{number}-{i}" for i in range(2)]
+        made = {id: Kept(number, rng.randint(1, 4), rng.randrange(_GROUPS)) for id in [*fresh, *some[:2]]}
+        return Operation(kind, made)
+    if kind == "meta":
+        return Operation(kind, {id: replace(state[id], note=number) for id in some})
+    if kind == "delete":
+        return Operation(kind, gone=tuple(some))
+    if kind == "group":
+        group = rng.randrange(_GROUPS)
+        return Operation(
+            kind, gone=tuple(id for id, kept in state.items() if kept.group == group), group=group
+        )
+    return Operation(kind)
+
+
+def metadata_of(kept: Kept) -> dict[str, int]:
+    """What stands in the record's metadata."""
+    return {"group": kept.group} | ({} if kept.note is None else {"note": kept.note})
+
+
+def apply(c: Collection, operation: Operation) -> None:
+    """Do it; durable when this returns."""
+    records = [Record(id, metadata=metadata_of(kept)) for id, kept in operation.records.items()]
+    if operation.kind == "index":
+        c.index()
+    elif operation.kind == "compact":
+        c.compact()
+    elif operation.kind == "delete":
+        c.delete(list(operation.gone))
+    elif operation.kind == "group":
+        c.delete(where=f"group = {operation.group}")
+    elif operation.kind == "meta":
+        c.add(records)
+    else:
+        rows = [vectors_of(id, kept) for id, kept in operation.records.items()]
+        if operation.kind == "parts":
+            with c.writing() as writer:
+                space = writer.space(SPACE, EncoderSpec("given", "given", Modality.VECTOR, DIM))
+                parts = [[Part(i, i + 1) for i in range(len(some))] for some in rows]
+                writer.put(records, np.concatenate(rows), space, parts=parts)
+        else:
+            c.add(records, np.concatenate(rows), space=SPACE)
+
+
+def work(run: Run) -> None:
+    """Do the run, telling the journal each operation that was acknowledged, and at the end each step's count."""
+    choose.FLAT_UP_TO = FLAT_UP_TO
+    reached: Counter[str] = Counter()
+
+    def hook(step: Step) -> None:
+        reached[step.value] += 1
+        if step.value == run.step and reached[step.value] == run.occurrence:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    failpoints.hook = hook
+    journal = os.open(run.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def acknowledged(line: str) -> None:
+        os.write(journal, line.encode() + b"\n")
+        os.fsync(journal)
+
+    c = search.open(run.path)
+    acknowledged("opened")
+    for number, (operation, _) in enumerate(stream(run.seed)):
+        if run.n is not None and number >= run.n:
+            break
+        if number >= run.start:
+            apply(c, operation)
+            acknowledged(str(number))
+    acknowledged(json.dumps(reached))
+
+
+def serve() -> None:
+    """Fork a child for each run that is asked for; say its pid, and how it ended once it has."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                work(Run(**json.loads(line)))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def asked(run: Run) -> str:
+    """The line that asks for a run."""
+    return json.dumps(asdict(run))
+
+
+def last_acknowledged(journal: Path) -> int:
+    """The number of the last operation acknowledged in a journal; -1 for none."""
+    lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
+    return max((int(line) for line in lines if line.isdigit()), default=-1)
+
+
+if __name__ == "__main__":
+    serve()
