@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -26,3 +27,8 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+# The same examples in every run, and no time limit: other work on the machine must not fail a test.
+settings.register_profile("steady", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.load_profile("steady")

@@ -63,10 +63,15 @@ def compiled(packages: Sequence[str] | None = None) -> dict[str, ModuleType]:
     return found
 
 
+def about(module: ModuleType | None) -> str:
+    """The docstring of a module; '' where there is none."""
+    return inspect.cleandoc((module.__doc__ if module is not None else None) or "")
+
+
 def documents(name: str, module: ModuleType) -> Iterator[Doc]:
     """Each public class, function and method that has a docstring; the module too, if it has no source."""
     if BEHIND[name] == name:
-        yield Doc(name, "module", name, f"module {name}", inspect.cleandoc(module.__doc__ or ""))
+        yield Doc(name, "module", name, f"module {name}", about(module))
     for attribute, thing in sorted(vars(module).items()):
         if attribute.startswith("_") or not callable(thing) or not thing.__doc__:
             continue

@@ -9,9 +9,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -161,16 +161,15 @@ def _write_sources(places: Places, sizes: Sizes) -> digits.Pictures:
         )
     in_c = compiled.compiled(sizes.packages)
     known = {module.name for module in sources} | set(in_c)
+    docs = [
+        doc for module in sources for doc in stdlib.documents(module, compiled.about(in_c.get(module.name)))
+    ]
+    docs += [doc for name, module in in_c.items() for doc in compiled.documents(name, module)]
     pictures = digits.digits(sizes.digits)
     try:
-        stdlib.write_documents(
-            places.docs,
-            [doc for module in sources for doc in stdlib.documents(module)]
-            + [doc for name, module in in_c.items() for doc in compiled.documents(name, module)],
-        )
-        stdlib.write_imports(
-            places.imports, {module.name: stdlib.imports(module, known) for module in sources}
-        )
+        stdlib.write_documents(places.docs, docs)
+        edges = {module.name: stdlib.imports(module, known) for module in sources}
+        stdlib.write_imports(places.imports, edges)
         digits.write_digits(places.digits, pictures)
     except OSError as error:
         raise _unwritable(places.root, error) from None
@@ -218,6 +217,17 @@ def _stage(title: str, bars: Bars, run: Callable[[Options], Report]) -> Stage:
 
 def _ask(collection: Collection, places: Places) -> tuple[Answer, ...]:
     """The questions a Python programmer would put."""
+    answers = _asked(collection, places)
+    wanted = [hit.id for answer in answers for hit in answer.hits]
+    whole = {record.id: record.text for record in collection.get(wanted) if record is not None}
+    # A passage from the middle of a docstring may be what matched, but its beginning says what the thing is.
+    return tuple(
+        replace(answer, hits=tuple(replace(hit, text=whole[hit.id]) for hit in answer.hits))
+        for answer in answers
+    )
+
+
+def _asked(collection: Collection, places: Places) -> list[Answer]:
     where = shlex.quote(str(places.collection))
     found = collection.search(QUESTIONS, k=_K, space="text")
     answers = [
@@ -244,15 +254,15 @@ def _ask(collection: Collection, places: Places) -> tuple[Answer, ...]:
     answers.append(
         Answer(
             f"modules for someone who likes {' and '.join(LIKED)}",
-            f"{_program()} recommend {likes} --space text --space graph -c {where} -k {_K} "
+            f"{_program()} recommend {likes} --space text=2 --space graph -c {where} -k {_K} "
             f'--where "{ONLY_MODULES}"',
             tuple(
-                collection.recommend(likes=LIKED, k=_K, spaces={"text": 1, "graph": 1}, where=ONLY_MODULES)
+                collection.recommend(likes=LIKED, k=_K, spaces={"text": 2, "graph": 1}, where=ONLY_MODULES)
             ),
-            "by docstrings and imports together, each counting half",
+            "by docstrings, which count double, and by imports",
         )
     )
-    return tuple(answers)
+    return answers
 
 
 def _neighbours(collection: Collection, places: Places, sizes: Sizes) -> tuple[tuple[Neighbours, ...], float]:

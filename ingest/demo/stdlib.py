@@ -5,49 +5,37 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-# Not what a program imports: tests, installers, tables of characters, the parts of an editor.
-_SKIPPED = frozenset(
-    (
-        "__pycache__",
-        "dist-packages",
-        "distutils",
-        "encodings",
-        "ensurepip",
-        "idlelib",
-        "lib-dynload",
-        "lib2to3",
-    )
-    + ("msilib", "pydoc_data", "site-packages", "test", "tests", "tkinter", "turtle", "turtledemo")
-    # Inside of multiprocessing: how it starts its processes, which no program calls by name.
-    + ("dummy", "forkserver", "popen_fork", "popen_forkserver", "popen_spawn_posix", "popen_spawn_win32")
-    + ("resource_sharer", "resource_tracker", "spawn")
-)
+# fmt: off
+# Not what a program imports: tests, installers, tables of characters, the parts of an editor, windows; what
+# Python 3.13 took out (PEP 594 and its kin); and, inside of multiprocessing, how it starts its processes.
+_SKIPPED = frozenset((
+    "__pycache__", "dist-packages", "distutils", "encodings", "ensurepip", "idlelib", "lib-dynload", "lib2to3",
+    "msilib", "pydoc_data", "site-packages", "test", "tests", "tkinter", "turtle", "turtledemo",
+    "aifc", "asynchat", "asyncore", "cgi", "cgitb", "chunk", "crypt", "imghdr", "imp", "mailcap", "nntplib",
+    "pipes", "smtpd", "sndhdr", "sre_compile", "sre_constants", "sre_parse", "sunau", "telnetlib", "uu", "xdrlib",
+    "dummy", "forkserver", "popen_fork", "popen_forkserver", "popen_spawn_posix", "popen_spawn_win32",
+    "resource_sharer", "resource_tracker", "spawn",
+))
 # Where methods are what a program looks for; those of all other classes would double the time for little.
-_WITH_METHODS = frozenset(
-    (
-        "argparse",
-        "builtins",
-        "collections",
-        "configparser",
-        "csv",
-        "datetime",
-        "io",
-        "pathlib",
-        "queue",
-        "random",
-    )
-    + ("sqlite3", "string", "threading", "zipfile")
-)
-_LONGEST_SIGNATURE = (
-    100  # characters of it that are embedded; Popen's has 600, which would drown its docstring
-)
+_WITH_METHODS = frozenset((
+    "argparse", "builtins", "collections", "configparser", "csv", "datetime", "io", "pathlib", "queue", "random",
+    "sqlite3", "string", "threading", "zipfile",
+))
+# fmt: on
 _CONTENTS = 40  # names told of a module that says nothing about itself
+
+# What an opening comment may hold that says nothing of the module.
+_FORMAL = re.compile(
+    r"copyright|licen[sc]e|permission|warrant|author|contact:|all rights|coding[:=]|\$Id|^\S+$|^/|^[-=*#\s]*$|python module",
+    re.I,
+)
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -63,14 +51,10 @@ class Doc:
     docstring: str
 
     def to_json(self) -> dict[str, str]:
-        """One line of the .jsonl: the text to embed is the signature with the docstring under it."""
-        said = self.signature
-        if len(said) > _LONGEST_SIGNATURE:
-            said = said[: _LONGEST_SIGNATURE - 1] + "…"
-        head = f"{said}\n\n" if said else ""
+        """One line of the .jsonl. The signature is not in the text: the names of arguments would drown the rest."""
         return {
             "id": self.id,
-            "text": head + self.docstring,
+            "text": f"{self.id}\n\n{self.docstring}",
             "type": self.kind,
             "module": self.module,
             "signature": self.signature,
@@ -79,11 +63,12 @@ class Doc:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A public module that has source: its dotted name, its file and what the file says."""
+    """A public module that has source: its dotted name, what its file says, and the comment that opens it."""
 
     name: str
     is_package: bool
     tree: ast.Module
+    comment: str
 
 
 def source_root() -> Path:
@@ -108,20 +93,25 @@ def modules(root: Path, packages: Sequence[str] | None = None) -> list[Module]:
         if not parts or hidden or (packages is not None and parts[0] not in packages):
             continue
         try:
-            tree = ast.parse(path.read_bytes())
+            source = path.read_bytes()
+            tree = ast.parse(source)
         except SyntaxError:  # a file that is meant to be broken, or of another Python
             continue
-        found.append(Module(".".join(parts), is_package, tree))
+        comment = _opening_comment(source.decode("utf-8", "replace"))
+        found.append(Module(".".join(parts), is_package, tree, comment))
     return sorted(found, key=lambda module: module.name)
 
 
-def documents(module: Module) -> Iterator[Doc]:
+def documents(module: Module, otherwise: str = "") -> Iterator[Doc]:
     """The module itself, and each public class, function and method in it that has a docstring.
 
-    Methods are taken only from the modules where they are what a program looks for.
+    Methods are taken only from the modules where they are what a program looks for. `otherwise` stands in where
+    the module itself has neither a docstring nor an opening comment.
     """
     definitions = list(_definitions(module.tree.body))
-    yield Doc(module.name, "module", module.name, f"module {module.name}", _about(module, definitions))
+    yield Doc(
+        module.name, "module", module.name, f"module {module.name}", _about(module, definitions, otherwise)
+    )
     seen = set()
     for node in definitions:
         id = f"{module.name}.{node.name}"
@@ -143,17 +133,30 @@ def documents(module: Module) -> Iterator[Doc]:
                 yield Doc(inner_id, "method", module.name, signature, docstring)
 
 
+def _opening_comment(source: str) -> str:
+    """The comment at the top of a file, which some modules have in place of a docstring; no legal lines, no names."""
+    lines = []
+    for line in source.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#!").strip())
+    paragraphs = re.split(r"\n{2,}", "\n".join(lines).strip())
+    return "\n\n".join(one for one in paragraphs if not _FORMAL.search(one))
+
+
 def with_methods(module: str) -> bool:
     """Whether the methods of this module's classes are records too."""
     return module.partition(".")[0] in _WITH_METHODS
 
 
-def _about(module: Module, definitions: Iterable[Definition]) -> str:
-    told = ast.get_docstring(module.tree)
+def _about(module: Module, definitions: Iterable[Definition], otherwise: str) -> str:
+    told = ast.get_docstring(module.tree) or module.comment or otherwise
     if told:
         return told
     names = list(dict.fromkeys(node.name for node in definitions))[:_CONTENTS]
-    return f"Defines {', '.join(names)}." if names else "Defines no class or function of its own."
+    if names:
+        return f"Defines {', '.join(names)}."
+    return "A package of modules." if module.is_package else "A module."
 
 
 def _definitions(body: Iterable[ast.stmt]) -> Iterator[Definition]:

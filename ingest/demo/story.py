@@ -10,6 +10,7 @@ from pathlib import Path
 from ingest.report import Report
 from search.types import Hit
 
+_WORTH_TELLING = 0.05  # seconds that a stage was busy
 _SHOWN = 150  # characters of a text that a line shows
 
 
@@ -32,7 +33,7 @@ class Stage:
         report = self.report
         if not report.written:
             return []
-        told = [(name, seconds) for name, seconds in report.stages.items() if seconds >= 0.001]
+        told = [(name, seconds) for name, seconds in report.stages.items() if seconds >= _WORTH_TELLING]
         return [
             (name, (report.read if name in ("read", "compare") else report.written) / s) for name, s in told
         ]
@@ -86,16 +87,13 @@ class Story:
 
 
 def summary(hit: Hit, most: int = _SHOWN) -> str:
-    """The first paragraph of a hit's text that says something, on one line: not its signature, not a call."""
+    """The first paragraph of a hit's text that says something, on one line: not its name, not a bare call."""
     name = re.escape(hit.id.rpartition(".")[2])
-    head = re.compile(rf"^(async |class |module )?[\w.]*\b{name}\b(\(|$| *-)", re.MULTILINE)
+    head = re.compile(rf"[\w.]*\b{name}(\(.*)?$", re.MULTILINE)
     paragraphs = re.split(r"\n\s*\n", (hit.text or "").strip())
     while len(paragraphs) > 1 and head.match(paragraphs[0]):
         first, _, rest = paragraphs[0].partition("\n")
-        # A title such as "calendar -- names and dates" says something; a bare call does not.
-        paragraphs = (
-            [rest, *paragraphs[1:]] if rest.strip() and not first.endswith((",", "(")) else paragraphs[1:]
-        )
+        paragraphs = [rest, *paragraphs[1:]] if rest.strip() and first.endswith(")") else paragraphs[1:]
     words = " ".join(paragraphs[0].split())
     return words if len(words) <= most else words[: most - 1].rstrip() + "…"
 

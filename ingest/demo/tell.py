@@ -78,12 +78,11 @@ def _answer(answer: Answer) -> list[RenderableType]:
 
 
 def _rates(story: Story) -> RenderableType:
-    """Records a second, all in all and of each stage while it was busy."""
+    """Records a second, all in all, and below it of each stage while it was busy."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for name in ("new", "unchanged", "vectors", "seconds", "records/s"):
         table.add_column(name, justify="right")
-    table.add_column("by stage, while busy", overflow="fold")
     for stage in story.stages:
         report = stage.report
         table.add_row(
@@ -93,6 +92,10 @@ def _rates(story: Story) -> RenderableType:
             f"{report.vectors:,}",
             f"{stage.seconds:.1f}",
             f"{stage.rate:,.0f}" if stage.rate else "–",
-            ", ".join(f"{name} {rate:,.0f}/s" for name, rate in stage.rates) or "–",
         )
-    return Group(table, "")
+    busy = [
+        f"  [dim]{stage.title}, while busy: {', '.join(f'{name} {rate:,.0f}/s' for name, rate in stage.rates)}[/dim]"
+        for stage in story.stages
+        if stage.rates
+    ]
+    return Group(table, *busy, "")

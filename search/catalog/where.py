@@ -116,7 +116,8 @@ class _Translation:
     def condition(self, node: exp.Expr, depth: int) -> ColumnElement[bool]:
         if depth > _DEEPEST:
             raise FilterError("the where-expression is nested too deeply; make it flatter", 0)
-        if any(value for name, value in node.args.items() if name not in _UNDERSTOOD):
+        named = isinstance(node, exp.Column | exp.Dot)
+        if not named and any(value for name, value in node.args.items() if name not in _UNDERSTOOD):
             raise self._refused(node)  # sqlglot knows more than we do, and what it adds must not be passed over
         if node.args.get("negate"):  # how some versions of sqlglot write `not like` and `is not`
             return not_(self._positive(node, depth))

@@ -18,8 +18,16 @@ RECORDS: dict[str, dict[str, Any]] = {
     "text": {"n": "5", "flag": "true", "s": ""},
     "null": {"n": None, "flag": None, "s": None},
     "none": {},
-    "deep": {"a": {"b": {"c": 1}}, "a.b": 2, "x": {"y.z": 3}, "list": [1, 2]},
-    "odd": {"two words": 1, "select": 2, "ключ": "знач🐟", "back\\slash": 3, "tab\t": 4, "UPPER": 5, "50%": "a_b"},
+    "deep": {"a": {"b": {"c": 1}, "on": True, "off": False}, "a.b": 2, "x": {"y.z": 3}, "list": [1, 2]},
+    "odd": {
+        "two words": 1,
+        "select": 2,
+        "ключ": "знач🐟",
+        "back\\slash": 3,
+        "tab\t": 4,
+        "UPPER": 5,
+        "50%": "a_b",
+    },
     "big": {"n": 2**63, "m": 2**53 + 1, "t": "2024-05-01"},
     "small": {"n": -5, "m": 2**53, "t": "2024-04-30"},
     "true": {"n": True},
@@ -124,6 +132,9 @@ TABLE = [
     ("\"50%\" = 'a_b'", "odd"),
     # Names: nested ones with dots, keys that have dots, quoted ones.
     ("a.b.c = 1", "deep"),
+    ("a.on", "deep"),
+    ("a.off", ""),
+    ("not a.off and a.on", "deep"),
     ('"a"."b"."c" = 1', "deep"),
     ('"a.b" = 2', "deep"),
     ("x.y.z = 3", "deep"),
@@ -213,7 +224,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("expression", "position", "said"), FAULTS)
-def test_each_fault_is_named_and_placed(shop: Collection, expression: str, position: int | None, said: str) -> None:
+def test_each_fault_is_named_and_placed(
+    shop: Collection, expression: str, position: int | None, said: str
+) -> None:
     with pytest.raises(search.FilterError, match=None if not said else said.replace("(", r"\(")) as caught:
         shop.count(expression)
     message = str(caught.value)
@@ -266,7 +279,11 @@ INJECTIONS = [
 
 @pytest.mark.parametrize("expression", INJECTIONS)
 def test_nothing_but_conditions_gets_through(shop: Collection, expression: str) -> None:
-    for ask in (shop.count, lambda where: shop.delete(where=where), lambda where: shop.search(vector=[1, 1], where=where)):
+    for ask in (
+        shop.count,
+        lambda where: shop.delete(where=where),
+        lambda where: shop.search(vector=[1, 1], where=where),
+    ):
         with pytest.raises(search.FilterError):
             ask(expression)
     assert shop.count() == len(RECORDS) + 1
@@ -276,11 +293,29 @@ def test_nothing_but_conditions_gets_through(shop: Collection, expression: str) 
 
 
 @pytest.mark.parametrize(
-    "value", ["x'; drop table record; --", "' or '1' = '1", '" or "" = "', "%", "\\", "a\nb", "--", "/*", "?", ":x", "ÿ🐟"]
+    "value",
+    [
+        "x'; drop table record; --",
+        "' or '1' = '1",
+        '" or "" = "',
+        "%",
+        "\\",
+        "a\nb",
+        "--",
+        "/*",
+        "?",
+        ":x",
+        "ÿ🐟",
+    ],
 )
 def test_any_string_is_only_a_value(tmp_path: Path, value: str) -> None:
     shop = search.open(tmp_path / "c")
-    shop.add([{"id": value, "kind": value, "metadata": {"s": value, "t": 1}}, {"id": "b", "metadata": {"s": "other"}}])
+    shop.add(
+        [
+            {"id": value, "kind": value, "metadata": {"s": value, "t": 1}},
+            {"id": "b", "metadata": {"s": "other"}},
+        ]
+    )
     quoted = "'" + value.replace("'", "''") + "'"
     for expression in (f"s = {quoted}", f"id = {quoted}", f"kind in ({quoted})", f"s in ('zz', {quoted})"):
         assert shop.count(expression) == 1

@@ -1,0 +1,276 @@
+"""Any order of changes and questions: a collection does what a dict and an exact search in numpy do."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import search
+from search.index import choose
+from search.query import plan
+from search.types import Hit
+
+DIMS = {"v": 4, "w": 3}
+IDS = [f"r{i}" for i in range(40)]
+ids_drawn = st.lists(st.sampled_from(IDS), min_size=1, max_size=12, unique=True)
+spaces_drawn = st.sampled_from(sorted(DIMS))
+wheres = st.sampled_from(
+    [None, "i < 20", "even", "not even", "i = 7", "i in (1, 2, 3, 30)", "i > 99", "note is null"]
+)
+ks = st.sampled_from([1, 3, 10, 1000])
+
+
+@dataclass
+class Kept:
+    """A record of the model."""
+
+    metadata: dict[str, Any]
+    text: str | None = None
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def chosen(where: str | None, metadata: dict[str, Any]) -> bool:
+    return {
+        None: True,
+        "i < 20": metadata["i"] < 20,
+        "even": metadata["even"],
+        "not even": not metadata["even"],
+        "i = 7": metadata["i"] == 7,
+        "i in (1, 2, 3, 30)": metadata["i"] in (1, 2, 3, 30),
+        "i > 99": False,
+        "note is null": metadata.get("note") is None,
+    }[where]
+
+
+def rows(seed: int, n: int, dim: int) -> np.ndarray:
+    """Unit rows; a small seed gives coarse ones, so that there are ties."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(-1, 2, (n, dim)) + 0.0 if seed % 3 == 0 else rng.standard_normal((n, dim))
+    drawn[~drawn.any(axis=1)] = 1
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+class Machine(RuleBasedStateMachine):
+    """A collection, another object that reads it, and what both must say."""
+
+    exact: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.shop = search.open(self.folder / "c")
+        self.reader = search.open(self.folder / "c", mode="r")
+        self.kept: dict[str, Kept] = {}
+
+    def teardown(self) -> None:
+        self.shop.close()
+        self.reader.close()
+        shutil.rmtree(self.folder)
+
+    # ---- changes ---------------------------------------------------------------------------------------------
+
+    def meta(self, id: str, note: int | None = None) -> dict[str, Any]:
+        number = int(id[1:])
+        return {"i": number, "even": number % 2 == 0} | ({} if note is None else {"note": note})
+
+    @initialize()
+    def first(self) -> None:
+        """Every field and both spaces are there from the start."""
+        for space, dim in DIMS.items():
+            self.put(["r0"], space, 1, 5)
+            assert self.shop.spaces()[space].dim == dim
+
+    @rule(ids=ids_drawn, space=spaces_drawn, seed=st.integers(0, 10**6), note=st.none() | st.integers(0, 5))
+    def put(self, ids: list[str], space: str, seed: int, note: int | None) -> None:
+        vectors = rows(seed, len(ids), DIMS[space])
+        self.shop.add([{"id": id, "metadata": self.meta(id, note)} for id in ids], vectors * 2.5, space=space)
+        for id, vector in zip(ids, vectors, strict=True):
+            held = self.kept.setdefault(id, Kept({}))
+            held.metadata = self.meta(id, note)
+            held.vectors[space] = vector
+
+    @rule(space=spaces_drawn, seed=st.integers(0, 10**6))
+    def put_all(self, space: str, seed: int) -> None:
+        self.put(IDS, space, seed, None)
+
+    @rule(ids=ids_drawn, text=st.none() | st.text("ab", max_size=2))
+    def describe(self, ids: list[str], text: str | None) -> None:
+        """Records alone: no vector comes or goes."""
+        self.shop.add([{"id": id, "text": text, "metadata": self.meta(id, 1)} for id in ids])
+        for id in ids:
+            held = self.kept.setdefault(id, Kept({}))
+            held.metadata = self.meta(id, 1)
+            held.text = held.text if text is None else text
+
+    @rule(ids=ids_drawn)
+    def delete(self, ids: list[str]) -> None:
+        assert self.shop.delete(ids) == sum(id in self.kept for id in ids)
+        for id in ids:
+            self.kept.pop(id, None)
+
+    @rule(where=wheres.filter(lambda where: where not in (None, "not even", "i < 20")))
+    def delete_where(self, where: str) -> None:
+        gone = [id for id, held in self.kept.items() if chosen(where, held.metadata)]
+        assert self.shop.delete(where=where) == len(gone)
+        for id in gone:
+            del self.kept[id]
+
+    @rule(ids=ids_drawn, space=spaces_drawn)
+    def fail(self, ids: list[str], space: str) -> None:
+        """A commit that is refused at its last record leaves nothing behind."""
+        vectors = np.ones((len(ids) + 1, DIMS[space]))
+        vectors[-1] = np.nan if len(ids) % 2 else 0
+        with pytest.raises(search.QueryError):
+            self.shop.add([{"id": id, "text": "no"} for id in [*ids, "last"]], vectors, space=space)
+
+    # ---- upkeep ----------------------------------------------------------------------------------------------
+
+    @rule()
+    def index(self) -> None:
+        self.shop.index()
+
+    @rule()
+    def compact(self) -> None:
+        self.shop.compact()
+        assert [space["deleted"] for space in self.shop.info()["spaces"]] == [0, 0]  # type: ignore[union-attr,index,call-overload]
+
+    @rule()
+    def reopen(self) -> None:
+        self.shop.close()
+        self.shop = search.open(self.folder / "c")
+
+    @rule()
+    def reopen_reader(self) -> None:
+        self.reader.close()
+        self.reader = search.open(self.folder / "c", mode="r")
+
+    # ---- questions -------------------------------------------------------------------------------------------
+
+    def same(self, hits: list[Hit], scores: dict[str, float], k: int) -> None:
+        """The best k of `scores`, best first, modulo ties; each with its own score and metadata."""
+        assert len({hit.id for hit in hits}) == len(hits) == min(k, len(scores))
+        for hit in hits:
+            assert hit.score == pytest.approx(scores[hit.id], abs=1e-5)
+            assert hit.metadata == self.kept[hit.id].metadata
+            assert hit.text == self.kept[hit.id].text
+        np.testing.assert_allclose(
+            [hit.score for hit in hits], sorted(scores.values(), reverse=True)[:k], atol=1e-5
+        )
+
+    @rule(space=spaces_drawn, seed=st.integers(0, 10**6), where=wheres, k=ks, read=st.booleans())
+    def search(self, space: str, seed: int, where: str | None, k: int, read: bool) -> None:
+        queries = rows(seed, 2, DIMS[space])
+        some = {
+            id: held
+            for id, held in self.kept.items()
+            if space in held.vectors and chosen(where, held.metadata)
+        }
+        who = self.reader if read else self.shop
+        for query, hits in zip(
+            queries, who.search(vector=queries, space=space, k=k, where=where), strict=True
+        ):
+            self.same(hits, {id: float(held.vectors[space] @ query) for id, held in some.items()}, k)
+
+    @precondition(lambda self: any(held.vectors for held in self.kept.values()))
+    @rule(data=st.data(), where=wheres, k=ks, read=st.booleans())
+    def recommend(self, data: st.DataObject, where: str | None, k: int, read: bool) -> None:
+        able = sorted(id for id, held in self.kept.items() if held.vectors)
+        likes = data.draw(st.lists(st.sampled_from(able), min_size=1, max_size=3, unique=True))
+        dislikes = data.draw(st.lists(st.sampled_from(sorted(self.kept)), max_size=2, unique=True))
+        weights = {"v": 1.0, "w": data.draw(st.sampled_from([0.5, 3.0]))}
+        scores: dict[str, float] = {}
+        used = {s: x for s, x in weights.items() if any(s in self.kept[id].vectors for id in likes)}
+        for space, weight in used.items():
+            taste = sum(
+                (sign * self.kept[id].vectors[space])
+                for sign, some in ((1, likes), (-1, dislikes))
+                for id in some
+                if space in self.kept[id].vectors
+            )
+            length = float(np.linalg.norm(taste))
+            if length < 1e-6:  # likes and dislikes cancel: nothing to compare
+                return
+            for id, held in self.kept.items():
+                if id not in (*likes, *dislikes) and space in held.vectors and chosen(where, held.metadata):
+                    share = weight / sum(used.values()) * float(held.vectors[space] @ taste) / length
+                    scores[id] = scores.get(id, 0.0) + share
+        who = self.reader if read else self.shop
+        self.same(who.recommend(likes, dislikes, spaces=weights, k=k, where=where), scores, k)
+
+    @rule(where=wheres)
+    def count(self, where: str | None) -> None:
+        expected = sum(chosen(where, held.metadata) for held in self.kept.values())
+        assert self.shop.count(where) == self.reader.count(where) == expected
+
+    @rule(ids=ids_drawn)
+    def get(self, ids: list[str]) -> None:
+        for who in (self.shop, self.reader):
+            for id, found in zip(ids, who.get(ids), strict=True):
+                held = self.kept.get(id)
+                assert found == (held and search.Record(id, text=held.text, metadata=held.metadata))
+
+    @rule()
+    def check(self) -> None:
+        assert self.shop.check() == []
+
+    @invariant()
+    def counts(self) -> None:
+        assert self.shop.count() == self.reader.count() == len(self.kept)
+
+
+STEADY = settings(
+    max_examples=12,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_small_collections_are_exact() -> None:
+    run_state_machine_as_test(Machine, settings=STEADY)
+
+
+@pytest.fixture
+def graphs_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A graph from twenty rows on, walked by every query; linked by one thread, so that runs are alike."""
+    monkeypatch.setattr(choose, "FLAT_UP_TO", 20 * DIMS["w"])
+    monkeypatch.setattr(choose, "_EFFORTS", (512,))
+    monkeypatch.setattr(plan, "_VISIT", 0.0)
+    walked: list[str] = []
+    plain = plan.plan
+
+    def watched(*arguments: Any) -> plan.Plan:
+        way = plain(*arguments)
+        walked.append(way.method.value)
+        return way
+
+    monkeypatch.setattr("search.query.run.plan", watched)
+    n = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield walked
+    faiss.omp_set_num_threads(n)
+
+
+def test_collections_with_graphs_are_as_right(graphs_everywhere: list[str]) -> None:
+    run_state_machine_as_test(Machine, settings=STEADY)
+    assert graphs_everywhere.count("graph") > 50  # or this test would say nothing
