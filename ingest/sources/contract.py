@@ -1,4 +1,7 @@
-"""The contract of a source: it yields what it can read and says why it rejects the rest; it never ends a run."""
+"""The contract of a source: it yields what it can read and says why it rejects the rest; it never ends a run.
+
+A graph is read whole, as a value of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from search.types import Record
 
@@ -33,6 +39,35 @@ class Rejected:
     reason: str
     line: int | None = None
     id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph in compressed sparse rows.
+
+    Node i is `ids[i]`; its out-neighbours are `indices[indptr[i]:indptr[i + 1]]`, ascending, without repeats,
+    with `weights` beside them (all positive; None where all are 1). An undirected edge stands in both rows.
+    """
+
+    ids: tuple[str, ...]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    weights: NDArray[np.float32] | None
+    directed: bool
+
+    @property
+    def n_nodes(self) -> int:
+        """How many nodes there are."""
+        return len(self.ids)
+
+    @property
+    def n_edges(self) -> int:
+        """How many edges there are; an undirected one (a self-loop too) counts once."""
+        if self.directed:
+            return len(self.indices)
+        rows = np.repeat(np.arange(self.n_nodes), np.diff(self.indptr))
+        loops = int(np.count_nonzero(rows == self.indices))
+        return (len(self.indices) - loops) // 2 + loops
 
 
 class Source(ABC):

@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.learn.nodes.contract import Graph
-from ingest.sources.contract import Rejected
+from ingest.sources.contract import Graph, Rejected
 from search.errors import SourceError
 from search.types import Json
 

@@ -13,7 +13,7 @@ from xml.parsers import expat
 import networkx as nx
 import numpy as np
 
-from ingest.learn.nodes.contract import Graph
+from ingest.sources.contract import Graph
 from ingest.sources.edge_lists import has_header, read_edge_list, read_table
 from ingest.sources.edges import Attributes, Edges, GraphFile, digest, from_edges, usable
 from search.errors import SourceError

@@ -107,7 +107,7 @@ class _Folder(Source):
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         for path in files_below(self._root, ALL_SUFFIXES):
-            if path.suffix.casefold() in SUFFIXES:
+            if path.suffix.casefold() in SUFFIXES or path.is_dir():
                 yield read_text(path, self._root)
                 continue
             try:

@@ -105,7 +105,8 @@ def _walk(folder: Path, suffixes: tuple[str, ...], above: tuple[tuple[int, int],
         stat = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        return  # a folder that may not be read: its files cannot be named, so there is nothing to reject
+        yield folder  # it may not be read: whoever opens it is told why, so that it is listed and not passed over
+        return
     here = (stat.st_dev, stat.st_ino)
     if here in above:
         return

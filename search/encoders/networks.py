@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,19 @@ BATCH = 32
 
 # Left in the keys by data-parallel training, by compilation, and by training frameworks.
 _KEY_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "encoder_q.")
+# What safetensors and torch's own restricted unpickler are known to raise on files of another kind.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RuntimeError,
+    struct.error,
+    pickle.PickleError,
+    SafetensorError,
+)
 _NESTED = ("state_dict", "model_state_dict", "model")
 
 
@@ -163,15 +177,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             held: object = load_file(path)
         else:
             held = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        RuntimeError,
-        SafetensorError,
-        pickle.PickleError,
-    ) as error:
+    except _UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
             f"weights file {path} cannot be read as plain tensors ({reason[0].rstrip('.')}); "

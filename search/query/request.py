@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from search.errors import QueryError
+from search.errors import FilterError, QueryError
 
 Asked: TypeAlias = Literal["text", "image", "like", "vector"]
 
@@ -25,6 +25,8 @@ class Options:
             raise QueryError(
                 f"k must be a whole number of at least 1, not {self.k!r}; say how many hits you want"
             )
+        if self.where is not None and not isinstance(self.where, str):
+            raise FilterError(f"the where-expression is a {type(self.where).__name__}; give a string", None)
 
 
 def asked(query: object, image: object, like: object, vector: object) -> Asked:

@@ -32,7 +32,11 @@ def test_the_commands_of_the_tour_run_as_printed(copy: Path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands], cwd=copy, env=environment, capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
     assert ran.returncode == 0, ran.stderr
@@ -48,4 +52,7 @@ def test_the_python_of_the_tour_runs_as_printed(copy: Path):
 def test_the_first_commands_are_demo_and_test():
     first = re.search(r"```\n(.*?)```", README, flags=re.DOTALL)
     assert first is not None
-    assert [line.split("#")[0].strip() for line in first.group(1).strip().splitlines()] == ["make demo", "make test"]
+    assert [line.split("#")[0].strip() for line in first.group(1).strip().splitlines()] == [
+        "make demo",
+        "make test",
+    ]

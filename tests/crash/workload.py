@@ -205,7 +205,7 @@ def serve() -> None:
             try:
                 work(Run(**json.loads(line)))
                 status = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the child must end here, never in the parent's loop
                 traceback.print_exc()
             finally:
                 os._exit(status)

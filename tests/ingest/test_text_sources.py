@@ -144,6 +144,23 @@ def test_links(tmp_path):
     assert [(r.id, r.reason) for r in rejected] == [("gone.txt", "no such file or directory")]
 
 
+def test_a_folder_that_may_not_be_read_is_listed(tmp_path, monkeypatch):
+    write(tmp_path / "a.txt", "Ay")
+    write(tmp_path / "shut" / "b.txt", "Bee")
+    scandir = os.scandir
+
+    def guarded(folder):
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    for source in (TextFolder([tmp_path]), text_source([tmp_path])):
+        records, rejected = split(source)
+        assert [record.id for record in records] == ["a.txt"]
+        assert [(r.file, r.id) for r in rejected] == [(str(tmp_path / "shut"), "shut")]
+
+
 def test_a_name_that_is_no_utf8(tmp_path):
     with open(os.fsencode(tmp_path) + b"/\xff.txt", "w") as file:
         file.write("text")

@@ -95,7 +95,7 @@ class Machine(RuleBasedStateMachine):
     def first(self) -> None:
         """Every field and both spaces are there from the start."""
         for space, dim in DIMS.items():
-            self.put(["r0"], space, 1, 5)
+            self.put(IDS, space, 1, 5)
             assert self.shop.spaces()[space].dim == dim
 
     @rule(ids=ids_drawn, space=spaces_drawn, seed=st.integers(0, 10**6), note=st.none() | st.integers(0, 5))
@@ -237,7 +237,7 @@ class Machine(RuleBasedStateMachine):
 
 
 STEADY = settings(
-    max_examples=12,
+    max_examples=20,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -144,11 +144,16 @@ def test_fields_of_a_failed_commit_are_not_taken_for_known(shop: Collection) -> 
 
 def test_calls_made_together_are_one_commit(shop: Collection) -> None:
     before = all_of(shop)
-    with pytest.raises(ValueError, match="midway"), shop.writing() as writer, writer.together():
-        space = writer.space("fresh", EncoderSpec("given", "given", Modality.VECTOR, 2))
-        writer.put([Record("new", metadata={"fresh": 1})], np.array(GOOD[:1], "f4"), space)
-        writer.delete([1])
-        raise ValueError("midway")
+
+    def stopped_midway() -> None:
+        with shop.writing() as writer, writer.together():
+            space = writer.space("fresh", EncoderSpec("given", "given", Modality.VECTOR, 2))
+            writer.put([Record("new", metadata={"fresh": 1})], np.array(GOOD[:1], "f4"), space)
+            writer.delete([1])
+            raise ValueError("midway")
+
+    with pytest.raises(ValueError, match="midway"):
+        stopped_midway()
     assert all_of(shop) == before
     with shop.writing() as writer, writer.together():
         writer.put([Record("new", metadata={"fresh": 1})])
@@ -200,6 +205,7 @@ BAD_SEARCH: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         errors.FilterError,
         "no record has a field 'y'",
     ),
+    "a filter that is a list": ({"vector": [1, 0], "where": ["x = 1"]}, errors.FilterError, "give a string"),
     "a filter that is a number": ({"vector": [1, 0], "where": 5}, errors.FilterError, "give a string"),
 }
 
@@ -215,7 +221,7 @@ def test_a_bad_question(shop: Collection, case: str) -> None:
 
 def test_a_vector_that_fits_two_spaces_needs_a_name(shop: Collection) -> None:
     shop.add([{"id": "a"}], [[1, 0]], space="twin")
-    with pytest.raises(errors.UnknownSpace, match="'v', 'twin'.*name one"):
+    with pytest.raises(errors.UnknownSpace, match=r"'v', 'twin'.*name one"):
         shop.search(vector=[1, 0])
 
 
@@ -263,7 +269,7 @@ def test_a_space_belongs_to_its_model(shop: Collection) -> None:
             (EncoderSpec("given", "given", Modality.VECTOR, 2, options={"layer": 1}), Metric.COSINE),
             (EncoderSpec("given", "given", Modality.VECTOR, 2), Metric.DOT),
         ):
-            with pytest.raises(errors.CollectionError, match="space 'v'.*--space"):
+            with pytest.raises(errors.CollectionError, match=r"space 'v'.*--space"):
                 writer.space("v", spec, metric=metric)
         assert writer.space("v", EncoderSpec("given", "given", Modality.VECTOR, 2)).dim == 2
         for parts in ([[Part()]], [[Part()], [Part()], [Part()]], [[Part()], []]):

@@ -64,7 +64,7 @@ def by_hand(
 
 
 def same(hits: list[Hit], scores: dict[str, dict[str, float]], k: int) -> None:
-    best = sorted(scores, key=lambda id: -scores[id]["all"])[:k]
+    best = sorted(scores, key=lambda name: -scores[name]["all"])[:k]
     assert [hit.id for hit in hits] == best
     np.testing.assert_allclose([hit.score for hit in hits], [scores[id]["all"] for id in best], atol=1e-5)
 
@@ -150,7 +150,7 @@ def test_each_example_counts_once_however_many_parts_it_has(tmp_path: Path) -> N
     taste /= np.linalg.norm(taste)
     best = {f"r{i}": (unit[owners == i] @ taste).max() for i in (2, 3)}
     hits = shop.recommend(["r0", "r1"], ["r4"])
-    assert [hit.id for hit in hits] == sorted(best, key=lambda id: -best[id])
+    assert [hit.id for hit in hits] == sorted(best, key=lambda name: -best[name])
     np.testing.assert_allclose([hit.score for hit in hits], sorted(best.values(), reverse=True), atol=1e-5)
 
 
@@ -187,7 +187,7 @@ def test_diversity_is_maximal_marginal_relevance(
 ) -> None:
     weights = {"text": 1.0, "graph": 3.0}
     scores = by_hand(vectors, ["r1", "r2"], ["r4"], weights)
-    ids = sorted(scores, key=lambda id: -scores[id]["all"])
+    ids = sorted(scores, key=lambda name: -scores[name]["all"])
 
     def close(a: str, b: str) -> float:
         both = [s for s in weights if a in vectors[s] and b in vectors[s]]
@@ -227,7 +227,7 @@ def test_candidates_from_graphs_are_scored_exactly(tmp_path: Path, monkeypatch: 
     hits = shop.recommend(["r1", "r2"], ["r4"], k=10, spaces=weights)
     for hit in hits:
         assert hit.score == pytest.approx(expected[hit.id]["all"], abs=1e-5)
-    best = sorted(expected, key=lambda id: -expected[id]["all"])[:10]
+    best = sorted(expected, key=lambda name: -expected[name]["all"])[:10]
     assert len(set(best) & {hit.id for hit in hits}) >= 9
     few = {id: said for id, said in expected.items() if int(id[1:]) < 40}
     same(shop.recommend(["r1", "r2"], ["r4"], k=100, where="i < 40", spaces=weights), few, 100)

@@ -18,7 +18,7 @@ from search.types import EncoderSpec, Modality
 COUNTED_TOKENS = 1_000_000  # so many tokens (and each node once) are walked ahead to learn the frequencies
 TOKENS_PER_NODE = 4  # how much of the walks is turned into pairs at a time, in tokens per node
 MOST_TOKENS = 2_000_000  # the same as a bound for memory: about 100 MB of pairs at a window of 10
-FEWEST_CHUNKS = 64  # small graphs take smaller chunks, so that the learning rate falls smoothly
+FEWEST_CHUNKS = 16  # short runs take smaller chunks, so that the learning rate still falls in steps
 
 
 class Node2Vec(NodeTrainer):
