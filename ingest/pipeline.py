@@ -117,6 +117,7 @@ class Tally:
     removed: int = 0
     vectors: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    unpruned: tuple[str, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -148,6 +149,7 @@ class Tally:
             vectors=self.vectors,
             dry_run=dry_run,
             rejects_file=file,
+            unpruned=self.unpruned,
             seconds=time.perf_counter() - started,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
         )
@@ -170,6 +172,7 @@ def forecast(
         tally.rejected += sorted_.rejected
     if prune:
         tally.removed = len(sync.gone(source.origins))
+        tally.unpruned = tuple(sync.doubtful(source.origins))
     return tally.report(collection, job_space, model, started, dry_run=True)
 
 
@@ -203,6 +206,7 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
             committing.shutdown(wait=True)
         if job.prune:
             tally.removed = _prune(writer, space, sync, source)
+            tally.unpruned = tuple(sync.doubtful(source.origins))
         progress.end("records")
         with tally.timed("index"):
             collection.index(progress.reached)

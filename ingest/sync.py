@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ingest.sources.contract import Item, Rejected
 from search.catalog import reads
@@ -30,6 +31,7 @@ class Sync:
         self._space = space
         self._settings = settings.encode()
         self._seen: dict[str, str] = {}
+        self._nameless: set[str] = set()  # files with an input so broken that even its id could not be read
 
     def digest(self, item: Item) -> bytes:
         """The hash of an input and of the settings that its vectors depend on."""
@@ -39,18 +41,21 @@ class Sync:
         """Sort the next inputs; an id seen before in this run is rejected, the first one stands."""
         rejected = [one for one in inputs if isinstance(one, Rejected)]
         for one in rejected:
+            # What is unreadable now is not gone.
             if one.id is not None:
-                self._seen.setdefault(one.id, one.file)  # it is unreadable now, which is not the same as gone
+                self._seen.setdefault(one.id, one.file)
+            else:
+                self._nameless.add(str(Path(one.file).absolute()))
         items: list[Item] = []
         for item in inputs:
             if isinstance(item, Rejected):
                 continue
-            id, place = item.record.id, str(item.record.uri or item.origin)
+            id, place = item.record.id, item.file or str(item.record.uri or item.origin)
             if id in self._seen:
                 reason = f"duplicate id '{id}': it stands already in {self._seen[id]}"
-                rejected.append(Rejected(place, reason, id=id))
+                rejected.append(Rejected(place, reason, item.line, id))
                 continue
-            self._seen[id] = place
+            self._seen[id] = place if item.line is None else f"{place}:{item.line}"
             items.append(item)
         stored = self._stored([item.record.id for item in items])
         new = [item for item in items if item.record.id not in stored]
@@ -64,11 +69,21 @@ class Sync:
             return reads.digests(connection, self._space, ids)
 
     def gone(self, origins: Sequence[str]) -> list[str]:
-        """Ids that came from these origins before and were not met in this run."""
+        """Ids that came from these origins before and were not met in this run; see `doubtful`."""
         if self._database is None or self._space is None:
             return []
+        doubtful = self.doubtful(origins)
+        sure = [origin for origin in origins if origin not in doubtful]
         with self._database.reading() as connection:
-            return [id for id in reads.ids_from(connection, self._space, origins) if id not in self._seen]
+            return [id for id in reads.ids_from(connection, self._space, sure) if id not in self._seen]
+
+    def doubtful(self, origins: Sequence[str]) -> list[str]:
+        """Origins of which nothing can be said to be gone, since an input without a readable id stands in them."""
+        return [
+            origin
+            for origin in origins
+            if any(file == origin or Path(origin) in Path(file).parents for file in self._nameless)
+        ]
 
 
 def chunks(inputs: Iterable[Item | Rejected], size: int) -> Iterator[list[Item | Rejected]]:

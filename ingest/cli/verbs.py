@@ -46,6 +46,10 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             soft_wrap=True,
             markup=False,
         )
+    for path in report.unpruned:
+        output.say(
+            f"nothing from {path} was removed: an input there has no readable id; mend it and run again"
+        )
     if report.rejected:
         place = f"; each with its reason in {report.rejects_file}" if report.rejects_file else ""
         output.say(f"{report.rejected:,} inputs were skipped{place}")

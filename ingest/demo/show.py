@@ -268,9 +268,13 @@ def _asked(collection: Collection, places: Places) -> list[Answer]:
 def _neighbours(collection: Collection, places: Places, sizes: Sizes) -> tuple[tuple[Neighbours, ...], float]:
     """Some digits with their nearest neighbours, and how often the first of them shows the same digit."""
     ids, labels, matrix = _stored_digits(collection)
-    found: list[Sequence[search.Hit]] = []
-    for id, hits in zip(ids, collection.search(vector=matrix, k=sizes.near + 1, space="digits"), strict=True):
-        found.append([hit for hit in hits if hit.id != id][: sizes.near])  # itself is the nearest of all
+    answers: Any = collection.search(
+        vector=matrix, k=sizes.near + 1, space="digits"
+    )  # a batch: lists of hits
+    found: list[list[search.Hit]] = [
+        [hit for hit in hits if hit.id != id][: sizes.near]  # a picture is its own nearest
+        for id, hits in zip(ids, answers, strict=True)
+    ]
     right = [hits[0].metadata["folder"] == label for hits, label in zip(found, labels, strict=True)]
     wrong = [row for row, is_right in enumerate(right) if not is_right]
     rows = tuple(

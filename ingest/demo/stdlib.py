@@ -33,7 +33,8 @@ _CONTENTS = 40  # names told of a module that says nothing about itself
 
 # What an opening comment may hold that says nothing of the module.
 _FORMAL = re.compile(
-    r"copyright|licen[sc]e|permission|warrant|author|contact:|all rights|coding[:=]|\$Id|^\S+$|^/|^[-=*#\s]*$|python module",
+    r"copyright|licen[sc]e|permission|warrant|author|contact:|all rights|coding[:=]|python (module|package)"
+    r"|\$Id|^\S+$|^/|^[-=*#\s]*$",
     re.I,
 )
 

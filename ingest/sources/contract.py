@@ -22,13 +22,16 @@ class Item:
 
     `origin` names the file or folder that it came from, as an absolute path: what vanishes from an origin is
     what `--prune` removes. `digest` is a hash of all that would be embedded or stored, so that an unchanged
-    item is not encoded again. `picture` is the file to encode where the record is a picture.
+    item is not encoded again. `picture` is the file to encode where the record is a picture. `file` and `line`
+    (1-based) say where it stands, for messages.
     """
 
     record: Record
     origin: str
     digest: bytes
     picture: Path | None = None
+    file: str | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,13 @@ class _Table(Source):
         record = Record(id=id, kind="text", uri=uri, text=text, metadata=metadata)
         try:
             id.encode()
-            return Item(record=record, origin=str(self._root), digest=digest(record))
+            return Item(
+                record=record,
+                origin=str(self._root),
+                digest=digest(record),
+                file=shown(self._path),
+                line=row.line,
+            )
         except UnicodeEncodeError:
             return self._rejected("half of a surrogate pair, which is no Unicode text", row.line, shown(id))
         except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ import search
 from ingest import pipeline
 from ingest.pipeline import Ahead
 from ingest.report import QUIET, Progress
+from ingest.sources.contract import Rejected
 from search.errors import CollectionError, SourceError
 from tests.letters import LetterEncoder, Words, job
 
@@ -83,6 +84,17 @@ def test_prune_keeps_a_record_that_has_vectors_elsewhere(shelf):
     assert shelf.get("three")[0].text == "xyz"
     assert [hit.id for hit in shelf.search(vector=np.ones(26), k=10)] == ["one"]
     assert [hit.id for hit in shelf.search(vector=[1, 0, 0], k=10)] == ["three"]
+
+
+def test_prune_spares_a_path_where_even_an_id_could_not_be_read(shelf):
+    class Broken(Words):
+        def __iter__(self):
+            yield from super().__iter__()
+            yield Rejected("/words/table.jsonl", "not JSON", line=3)
+
+    pipeline.fill(shelf, Words(TEXTS), job(LetterEncoder()), QUIET)
+    report = pipeline.fill(shelf, Broken({"one": "abc"}), job(LetterEncoder(), prune=True), QUIET)
+    assert (report.removed, report.unpruned, shelf.count()) == (0, ("/words",), 4)
 
 
 def test_a_duplicate_id_is_rejected_and_the_first_one_stands(shelf):

@@ -1,0 +1,149 @@
+"""The contract of an encoder, asked of every family that can be made without a download."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import models
+
+from ingest.learn.pictures.patches import PatchesSettings, learn_patches
+from search.encoders.clip import ClipEncoder
+from search.encoders.contract import Encoder, Item, Vectors
+from search.encoders.patches import PatchesEncoder
+from search.encoders.torchvision_networks import TorchvisionEncoder
+from search.errors import SourceError, WrongModality
+from search.types import EncoderSpec
+from tests.search.test_picture_encoders import save_tiny_clip
+
+
+@dataclass(frozen=True)
+class Case:
+    """An encoder, how it is built again from its spec, and items that it takes."""
+
+    encoder: Encoder
+    again: Callable[[EncoderSpec], Encoder]
+    items: Sequence[Item]
+
+
+def pictures() -> list[Image.Image]:
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
+    return [
+        Image.fromarray(one).resize((90 + 10 * number, 80), Image.Resampling.BICUBIC)
+        for number, one in enumerate(coarse)
+    ]
+
+
+def torchvision_case(folder: Path) -> Case:
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1().state_dict(), folder / "a.pth")
+    encoder = TorchvisionEncoder.from_name("squeezenet1_1", weights=folder / "a.pth", device="cpu")
+    return Case(encoder, lambda spec: TorchvisionEncoder.from_spec(spec, device="cpu"), pictures())
+
+
+def patches_case(folder: Path) -> Case:
+    data = learn_patches(pictures(), PatchesSettings(dim=24, k=30))
+    again = lambda spec: PatchesEncoder.from_spec(spec, device="cpu", data=data)  # noqa: E731
+    return Case(PatchesEncoder(data, device="cpu"), again, pictures())
+
+
+def clip_case(folder: Path) -> Case:
+    save_tiny_clip(folder)
+    encoder = ClipEncoder.from_name(str(folder), device="cpu")
+    words = ["a red coat", "two blue shoes on a table", "hat"]
+    return Case(encoder, lambda spec: ClipEncoder.from_spec(spec, device="cpu"), [*pictures(), *words])
+
+
+# One line for each family.
+CASES: dict[str, Callable[[Path], Case]] = {
+    "torchvision": torchvision_case,
+    "patches": patches_case,
+    "clip": clip_case,
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return CASES[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def rows(case: Case) -> Vectors:
+    return case.encoder.encode(case.items)
+
+
+def test_rows_are_unit_float32_of_the_width_it_says(case: Case, rows: Vectors) -> None:
+    assert rows.dtype == np.float32
+    assert rows.shape == (len(case.items), case.encoder.spec.dim)
+    assert rows.flags.c_contiguous
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+def test_different_items_are_told_apart(rows: Vectors) -> None:
+    scores = rows @ rows.T
+    np.fill_diagonal(scores, -1)
+    assert scores.max() < 0.99999
+
+
+def test_an_item_alone_and_in_any_company_is_the_same(case: Case, rows: Vectors) -> None:
+    order = np.random.default_rng(1).permutation(len(case.items))
+    shuffled = case.encoder.encode([case.items[place] for place in order])
+    np.testing.assert_allclose(shuffled, rows[order], atol=1e-5)
+    for place in (0, len(case.items) - 1):
+        np.testing.assert_allclose(case.encoder.encode([case.items[place]])[0], rows[place], atol=1e-5)
+
+
+def test_more_items_than_a_batch_come_back_in_order(case: Case, rows: Vectors) -> None:
+    many = case.encoder.encode(list(case.items) * 10)
+    np.testing.assert_allclose(many, np.tile(rows, (10, 1)), atol=1e-5)
+
+
+def test_the_same_twice(case: Case, rows: Vectors) -> None:
+    np.testing.assert_array_equal(case.encoder.encode(case.items), rows)
+
+
+def test_no_items_no_rows(case: Case) -> None:
+    for role in ("document", "query"):
+        empty = case.encoder.encode([], role=role)  # type: ignore[arg-type]
+        assert empty.shape == (0, case.encoder.spec.dim)
+        assert empty.dtype == np.float32
+
+
+def test_the_spec_is_enough_to_build_it_again(case: Case, rows: Vectors) -> None:
+    spec = case.encoder.spec
+    stored = EncoderSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert stored == spec
+    assert spec.weights is not None
+    assert len(spec.weights) == 64
+    again = case.again(stored)
+    assert again.spec == spec
+    np.testing.assert_allclose(again.encode(case.items), rows, atol=1e-6)
+
+
+def test_what_it_does_not_accept_it_refuses(case: Case) -> None:
+    accepts = case.encoder.spec.accepts
+    assert set(accepts) <= {"text", "image"}
+    if "text" not in accepts:
+        with pytest.raises(WrongModality, match="; "):
+            case.encoder.encode(["a red coat"])
+    if "image" not in accepts:
+        with pytest.raises(WrongModality, match="; "):
+            case.encoder.encode([Image.new("RGB", (8, 8))])
+
+
+def test_a_picture_in_a_file_and_in_memory_is_the_same(case: Case, tmp_path: Path) -> None:
+    if "image" not in case.encoder.spec.accepts:
+        pytest.skip("takes no pictures")
+    picture = pictures()[0]
+    picture.save(tmp_path / "a.png")
+    (file, memory) = case.encoder.encode([tmp_path / "a.png", picture])
+    np.testing.assert_allclose(file, memory, atol=1e-6)
+    (tmp_path / "bad.png").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"bad\.png: .*; "):
+        case.encoder.encode([picture, tmp_path / "bad.png"])
