@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,15 +35,19 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An input prepared for the encoder: its parts, and for each what is to be encoded."""
+    """An input prepared for the encoder: its parts, and for each what is to be encoded.
+
+    `weight` is the share of the memory for one handful that it takes, beside the count of its parts.
+    """
 
     item: Item
     parts: tuple[Part, ...]
     encodable: tuple[Encodable, ...]
+    weight: float = 0.0
 
 
 # Turns inputs into what the encoder takes; what cannot be prepared is rejected with a reason.
-Prepare: TypeAlias = Callable[[Sequence[Item]], list[Ready | Rejected]]
+Prepare: TypeAlias = Callable[[Sequence[Item]], Iterable[Ready | Rejected]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,6 @@ def _prepared(
 ) -> Iterator[list[Ready]]:
     """Handfuls of inputs that need encoding, prepared; everything else is counted on the way."""
     waiting: list[Ready] = []
-    n_parts = 0
     inputs_ahead = Ahead(chunks(source, _READ_AT_ONCE))
     try:
         for inputs in inputs_ahead:
@@ -227,37 +230,46 @@ def _prepared(
             tally.read += len(inputs)
             tally.unchanged += sorted_.unchanged
             tally.rejected += sorted_.rejected
-            with tally.timed("prepare"):
-                outcome = _prepare(job, sorted_.new + sorted_.changed)
-            refused = [one for one in outcome if isinstance(one, Rejected)]
-            tally.rejected += refused
-            progress.advance("records", sorted_.unchanged + len(sorted_.rejected) + len(refused))
-            for one in outcome:
+            progress.advance("records", sorted_.unchanged + len(sorted_.rejected))
+            outcome = _prepare(job, sorted_.new + sorted_.changed)
+            while True:
+                with tally.timed("prepare"):
+                    one = next(outcome, None)
+                if one is None:
+                    break
                 if isinstance(one, Rejected):
+                    tally.rejected.append(one)
+                    progress.advance("records", 1)
                     continue
                 waiting.append(one)
-                n_parts += len(one.parts)
-                if n_parts >= _ENCODE_AT_ONCE:
+                if _is_handful(waiting):
                     yield waiting
-                    waiting, n_parts = [], 0
+                    waiting = []
         if waiting:
             yield waiting
     finally:
         inputs_ahead.close()
 
 
-def _prepare(job: Job, items: Sequence[Item]) -> list[Ready | Rejected]:
+def _is_handful(waiting: Sequence[Ready]) -> bool:
+    n_parts = sum(len(one.parts) for one in waiting)
+    return n_parts >= _ENCODE_AT_ONCE or sum(one.weight for one in waiting) >= 1
+
+
+def _prepare(job: Job, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
     """Prepare what can be stored; a record that the catalog would refuse must not stop those beside it."""
-    outcome: list[Ready | Rejected] = []
     storable: list[Item] = []
     for item in items:
         try:
             checked_json(item.record)
         except QueryError as error:
-            outcome.append(Rejected(str(item.record.uri or item.origin), str(error), id=item.record.id))
+            yield Rejected(
+                item.file or str(item.record.uri or item.origin), str(error), item.line, item.record.id
+            )
         else:
             storable.append(item)
-    return outcome + (job.prepare(storable) if storable else [])
+    if storable:
+        yield from job.prepare(storable)
 
 
 def _commit(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
-
-from PIL.Image import Image
-from search.encoders.pictures import open_picture
 
 from ingest.passages import cut
 from ingest.pipeline import Ready
 from ingest.sources.contract import Item, Rejected
+from search.encoders.pictures import open_picture
 from search.errors import SourceError
 from search.types import WHOLE, Part
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from search.encoders.text import TextEncoder
 
 _DECODERS = 2  # threads; PIL frees the interpreter while it decodes
+_DECODED_AHEAD = 4
+PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96 MB
 
 
 class Passages:
@@ -44,19 +45,31 @@ class Passages:
 
 
 class Decoded:
-    """Decodes each picture, in threads, so that a damaged one is rejected alone."""
+    """Decodes each picture, in a few threads, so that a damaged one is rejected alone.
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_DECODERS, "nearkin-decode")
+    Pictures are yielded as they are decoded, only a few ahead: a decoded photograph is large.
+    """
 
-    def __call__(self, items: Sequence[Item]) -> list[Ready | Rejected]:
-        return list(self._threads.map(self._one, items))
+    def __call__(self, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
+        waiting: deque[Future[Ready | Rejected]] = deque()
+        with ThreadPoolExecutor(_DECODERS, "nearkin-decode") as threads:
+            try:
+                for item in items:
+                    waiting.append(threads.submit(self._one, item))
+                    if len(waiting) > _DECODED_AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for left in waiting:
+                    left.cancel()
 
     @staticmethod
     def _one(item: Item) -> Ready | Rejected:
         assert item.picture is not None
         try:
-            picture: Image = open_picture(item.picture)
+            picture = open_picture(item.picture)
         except SourceError as error:
-            return Rejected(str(item.picture), str(error), id=item.record.id)
-        return Ready(item, (WHOLE,), (picture,))
+            file = str(item.picture)
+            return Rejected(file, str(error).removeprefix(f"{error.file}: "), id=item.record.id)
+        return Ready(item, (WHOLE,), (picture,), weight=picture.width * picture.height / PIXELS_AT_ONCE)

@@ -17,9 +17,10 @@ class Report:
     """The outcome of a run.
 
     `read` counts the inputs; each of them was added, updated, unchanged or rejected. `removed` counts records
-    that had vanished from the source; `unpruned` names the paths where nothing could be said to have vanished, as
-    an input there was so broken that even its id could not be read. `seconds` is the whole run, `stages` the
-    seconds that each stage was busy (they overlap). With `dry_run` nothing was written: the counts say what would have been.
+    that had vanished from the source; `unpruned` names the paths where nothing could be said to have vanished,
+    as an input there was so broken that even its id could not be read. `seconds` is the whole run, `stages` the
+    seconds that each stage was busy (they overlap). With `dry_run` nothing was written: the counts say what
+    would have been.
     """
 
     collection: str

@@ -16,7 +16,7 @@ Keys: TypeAlias = NDArray[np.int64]
 
 _SHORTEST = 1e-12  # below this a vector has no direction worth keeping
 _SMALLEST, _LARGEST = 1e-15, 1e15  # outside, the square of a number leaves the precise range of float32
-_SPARSE = 4  # gather the usable rows where fewer than one in so many is usable
+SPARSE = 4  # gather the usable rows where fewer than one in so many is usable
 _NEAR = 256  # rows compared at a time under L2, so that they stay in the cache
 _BLOCK = 1 << 24  # scores held at once in a batch of queries: 64 MB
 
@@ -146,7 +146,7 @@ def exact_search(
     n = len(matrix)
     if usable is not None:
         n_usable = int(np.count_nonzero(usable))
-        if n_usable * _SPARSE < n:
+        if n_usable * SPARSE < n:
             chosen = np.flatnonzero(usable)
             positions, best = exact_search(matrix[chosen], queries, k, metric)
             return chosen[positions], best

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from ingest.demo.story import Story, summary
 from search.errors import CollectionError
@@ -25,6 +26,7 @@ def render(story: Story) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"picture": _picture, "summary": summary, "tag": _tag, "width": _width}
+    environment.filters["breakable"] = _breakable
     return environment.get_template(_TEMPLATE).render(story=story, version=__version__)
 
 
@@ -46,6 +48,11 @@ def write(path: Path, story: Story) -> None:
 
 def _picture(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _breakable(name: str) -> Markup:
+    """A dotted name that may be broken after each dot."""
+    return Markup(".<wbr>").join(name.split("."))
 
 
 def _tag(hit: Hit) -> str:

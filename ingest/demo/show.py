@@ -21,6 +21,7 @@ import search
 from ingest import verbs
 from ingest.demo import compiled, digits, page, stdlib, tell
 from ingest.demo.story import Answer, Figure, Neighbours, Stage, Story, hand_picked
+from ingest.learn.nodes.load import NodeSettings
 from ingest.report import QUIET, Options, Progress, Report
 from search.collection import Collection
 from search.errors import CollectionError, SourceError
@@ -39,6 +40,7 @@ ONLY_MODULES = "type = 'module'"
 RELATED = "json"
 LIKED = ("csv", "sqlite3")
 _K = 5
+_WALKS = 40  # from each module, four times the usual: with so few nodes they cost a second or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def show(folder: Path, sizes: Sizes = Sizes(), *, bars: Bars = lambda: nullconte
         stages = _take_in(collection, places, bars)
         answers = _ask(collection, places)
         rows, agreement = _neighbours(collection, places, sizes)
-        figures = (*_agreement(agreement, pictures, sizes), *_recall(collection), _speed(collection))
+        figures = (*_agreement(agreement, pictures), *_recall(collection), _speed(collection))
     story = Story(
         folder=places.root,
         python=platform.python_version(),
@@ -190,6 +192,7 @@ def _take_in(collection: Collection, places: Places, bars: Bars) -> tuple[Stage,
             lambda options: verbs.graph(
                 collection,
                 places.imports,
+                settings=NodeSettings(walks=_WALKS),
                 edges=verbs.EdgeFormat(directed=False),
                 prune=True,
                 options=options,
@@ -299,7 +302,7 @@ def _stored_digits(collection: Collection) -> tuple[list[str], list[str], Any]:
     return [one["id"] for one in stored], [one["metadata"]["folder"] for one in stored], matrix
 
 
-def _agreement(learned: float, pictures: digits.Pictures, sizes: Sizes) -> tuple[Figure, ...]:
+def _agreement(learned: float, pictures: digits.Pictures) -> tuple[Figure, ...]:
     raw = digits.agreement_of_pixels(pictures)
     return (
         Figure(

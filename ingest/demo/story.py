@@ -81,19 +81,21 @@ class Story:
     seconds: float
 
     @property
-    def is_first(self) -> bool:
-        """Whether anything was taken in; otherwise all was there already."""
-        return any(stage.report.written for stage in self.stages)
+    def changed_something(self) -> bool:
+        """Whether anything was taken in or removed; otherwise all was there already."""
+        return any(stage.report.written or stage.report.removed for stage in self.stages)
 
 
 def summary(hit: Hit, most: int = _SHOWN) -> str:
     """The first paragraph of a hit's text that says something, on one line: not its name, not a bare call."""
     name = re.escape(hit.id.rpartition(".")[2])
-    head = re.compile(rf"[\w.]*\b{name}(\(.*)?$", re.MULTILINE)
+    call = re.compile(rf"[\w.]*\b{name}(\(.*)?")  # or the bare name
     paragraphs = re.split(r"\n\s*\n", (hit.text or "").strip())
-    while len(paragraphs) > 1 and head.match(paragraphs[0]):
-        first, _, rest = paragraphs[0].partition("\n")
-        paragraphs = [rest, *paragraphs[1:]] if rest.strip() and first.endswith(")") else paragraphs[1:]
+    while call.fullmatch(paragraphs[0].partition("\n")[0]):
+        rest = paragraphs[0].partition("\n")[2].strip()
+        if not rest and len(paragraphs) == 1:
+            break
+        paragraphs = [rest, *paragraphs[1:]] if rest else paragraphs[1:]
     words = " ".join(paragraphs[0].split())
     return words if len(words) <= most else words[: most - 1].rstrip() + "…"
 

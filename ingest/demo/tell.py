@@ -62,7 +62,7 @@ def all_of(story: Story, report: Path) -> None:
     for what, command in story.advice:
         out.print(f"[dim]# {escape(what)}[/dim]")
         out.print(f"{escape(command)}", soft_wrap=True)
-    done = "" if story.is_first else "; nothing was encoded or trained again"
+    done = "" if story.changed_something else "; nothing was encoded or trained again"
     out.print(f"\nDone in {story.seconds:.0f} s{done}.")
 
 

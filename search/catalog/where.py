@@ -118,7 +118,9 @@ class _Translation:
             raise FilterError("the where-expression is nested too deeply; make it flatter", 0)
         named = isinstance(node, exp.Column | exp.Dot)
         if not named and any(value for name, value in node.args.items() if name not in _UNDERSTOOD):
-            raise self._refused(node)  # sqlglot knows more than we do, and what it adds must not be passed over
+            raise self._refused(
+                node
+            )  # sqlglot knows more than we do, and what it adds must not be passed over
         if node.args.get("negate"):  # how some versions of sqlglot write `not like` and `is not`
             return not_(self._positive(node, depth))
         return self._positive(node, depth)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from search.types import Metric
 from search.vectors import Keys, Vectors
+
+FAISS_METRIC = {
+    Metric.COSINE: faiss.METRIC_INNER_PRODUCT,
+    Metric.DOT: faiss.METRIC_INNER_PRODUCT,
+    Metric.L2: faiss.METRIC_L2,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.contract import Index, Neighbours, Rows
+from search.index.contract import FAISS_METRIC, Index, Neighbours, Rows
 from search.index.flat import FlatIndex
 from search.types import Metric
 from search.vectors import Vectors
@@ -22,12 +22,6 @@ LINKS = 16  # M of Malkov & Yashunin 2018
 EF_CONSTRUCTION = 128
 DEFAULT_EFFORT = 64
 _SLICE = 4096  # rows added between two reports of progress
-
-FAISS_METRIC = {
-    Metric.COSINE: faiss.METRIC_INNER_PRODUCT,
-    Metric.DOT: faiss.METRIC_INNER_PRODUCT,
-    Metric.L2: faiss.METRIC_L2,
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.contract import Rows
-from search.index.hnsw import FAISS_METRIC, Storage
+from search.index.contract import FAISS_METRIC, Rows
+from search.index.hnsw import Storage
 from search.types import Metric
 from search.vectors import Keys, Vectors
 

@@ -17,10 +17,12 @@ from ingest.learn.pictures.patches import PatchesSettings, learn_patches
 from search.encoders.clip import ClipEncoder
 from search.encoders.contract import Encoder, Item, Vectors
 from search.encoders.patches import PatchesEncoder
+from search.encoders.text import TextEncoder
 from search.encoders.torchvision_networks import TorchvisionEncoder
 from search.errors import SourceError, WrongModality
 from search.types import EncoderSpec
-from tests.search.test_picture_encoders import save_tiny_clip
+from tests.search.test_clip import save_tiny_clip
+from tests.search.test_text_encoder import save_bert
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,18 @@ def clip_case(folder: Path) -> Case:
     return Case(encoder, lambda spec: ClipEncoder.from_spec(spec, device="cpu"), [*pictures(), *words])
 
 
+def text_case(folder: Path) -> Case:
+    encoder = TextEncoder.from_name(str(save_bert(folder)), device="cpu")
+    words = ["a red coat", "two blue shoes on a table", "hat", "one two three four five six seven eight"]
+    return Case(encoder, lambda spec: TextEncoder.from_spec(spec, device="cpu"), words)
+
+
 # One line for each family.
 CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision": torchvision_case,
     "patches": patches_case,
     "clip": clip_case,
+    "text": text_case,
 }
 
 

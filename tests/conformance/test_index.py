@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -290,6 +292,39 @@ def test_searches_under_way_are_not_disturbed_by_growth() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_memory_that_a_search_reads_outlives_its_replacement() -> None:
+    """FAISS holds bare pointers: what is replaced while a search is under way is let go when the search is done."""
+    matrix, keys = data(Metric.L2, 100)
+    buffer = RowBuffer(DIM, Metric.L2, capacity=100)
+    buffer.append(keys, keys, matrix)
+    graph = Graph.build(buffer.rows().matrix, Metric.L2)
+    index = HnswIndex(buffer.rows(), Metric.L2, graph, buffer.storage(100), effort=100)
+    old = weakref.ref(buffer.storage(100).memory)
+    alive: list[bool] = []
+    plain = graph._index
+
+    class Interrupted:
+        """The FAISS index, with a commit that moves the memory in the midst of a search."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            setattr(plain, name, value)
+
+        def search(self, *arguments: object, **named: object) -> object:
+            buffer.append(keys + 10**6, keys, matrix)
+            graph.over(buffer.storage(100))
+            gc.collect()
+            alive.append(old() is not None)
+            return plain.search(*arguments, **named)
+
+    graph._index = Interrupted()
+    found = index.search(matrix[:3], 1)
+    assert alive == [True]
+    np.testing.assert_array_equal(found.ids[:, 0], keys[:3])
+    del index, found  # its rows were views of the old memory
+    gc.collect()
+    assert old() is None
 
 
 # ---- the buffer and the tuning -------------------------------------------------------------------------------

@@ -16,11 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import Connection
 
 import search
 from search.catalog import migrations, writes
 from search.catalog.packing import Packed, pack, unpack
+from search.catalog.reads import State
 from search.collection import Collection
+from search.index.view import View
+from search.query.follow import Views
+from search.types import Space
 from search.vectors import Batch
 
 
@@ -444,5 +449,29 @@ def test_a_reader_that_met_damage_on_the_way_does_not_count_rows_twice(tmp_path:
     connection.execute("update batch set checksum = ? where key = ?", (checksum, key))
     connection.commit()
     connection.close()
-    hits = reader.search(vector=vectors[0], k=100)
+    hits = reader.search(vector=vectors[0], k=100, explain=True)
     assert sorted(hit.id for hit in hits) == sorted(f"r{i}" for i in range(30))
+    assert hits[0].explain is not None
+    assert hits[0].explain["plan"]["n_rows"] == 30  # type: ignore[index,call-overload]
+
+
+def test_a_look_is_of_the_readers_own_commit_or_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may move the view on just before it is looked at: the reader must start anew."""
+    c = search.open(tmp_path / "c")
+    vectors = rows(3)
+    c.add([{"id": "a"}], vectors[:1], space="v")
+    c.add([{"id": "b"}], vectors[1:2], space="v")
+    plain, moved = Views.view, []
+
+    def view(self: Views, connection: Connection, state: State, space: Space) -> View:
+        found = plain(self, connection, state, space)
+        if not moved:  # what the other thread does, once: a commit, and a question that follows it
+            moved.append(c.add([{"id": "c"}], vectors[2:], space="v"))
+            moved.append(c.search(vector=vectors[2], k=1)[0].id)
+        return found
+
+    monkeypatch.setattr(Views, "view", view)
+    assert {hit.id for hit in c.search(vector=vectors[0], k=5)} == {"a", "b", "c"}
+    assert moved == [["c"], "c"]
