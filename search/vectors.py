@@ -75,7 +75,7 @@ def checked(matrix: Any, dim: int | None = None, what: str = "vectors") -> Vecto
 
 def _largest(matrix: Vectors) -> Vectors:
     """The largest absolute number of each row (n,), without a copy of the matrix."""
-    return np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
+    return np.asarray(np.maximum(matrix.max(axis=1), -matrix.min(axis=1)), dtype=np.float32)
 
 
 def unit_rows(matrix: Vectors) -> Vectors:

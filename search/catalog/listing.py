@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, bindparam, func, select
 
 
-def among(column: ColumnElement[Any], values: Iterable[int | str]) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any], values: Iterable[float | str]) -> ColumnElement[bool]:
     """The condition that `column` is one of `values`, which travel as a JSON array."""
     listed: BindParameter[str] = bindparam(None, json.dumps(list(values)), unique=True)
     return column.in_(select(func.json_each(listed).table_valued("value").c.value))
