@@ -186,7 +186,9 @@ def killed_at_random(doers: Doers, folder: Path, n_kills: int, seed: int, longes
     for kill in range(n_kills):
         journal = folder / f"{kill}.journal"
         pid = doers.begin(Run(str(path), str(journal), seed, start=n_done))
-        while not journal.exists():  # let it come as far as to have opened the collection
+        deadline = time.monotonic() + 60
+        while not journal.exists():  # let it come as far as to open the collection
+            assert time.monotonic() < deadline, "the child does not begin"
             time.sleep(0.001)
         time.sleep(rng.uniform(0, longest_s))
         os.kill(pid, signal.SIGKILL)
