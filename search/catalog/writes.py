@@ -122,7 +122,10 @@ def _check_levels(metadata: Mapping[str, Json]) -> None:
                 below += value.values()
             elif isinstance(value, list | tuple):
                 below += value
-        level = [value for value in below if isinstance(value, Mapping | list | tuple)]
+        # Each once, or a value that holds itself twice would double at every level.
+        level = list(
+            {id(value): value for value in below if isinstance(value, Mapping | list | tuple)}.values()
+        )
     if level:
         raise ValueError(f"the metadata are nested more than {_DEEPEST} levels deep")
 

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 import zlib
 from collections import Counter
@@ -33,6 +34,7 @@ DIM = 8
 FLAT_UP_TO = 60 * DIM  # sixty rows and there is a graph: snapshots are part of the work
 SPACE = "v"
 _GROUPS = 6
+_LONGEST_S = 60.0  # then a child ends by itself, should nobody be left to kill it
 _MOST = 260  # records; beyond that the stream deletes
 
 
@@ -187,8 +189,9 @@ def work(run: Run) -> None:
 
     c = search.open(run.path)
     acknowledged("opened")
+    begun = time.monotonic()
     for number, (operation, _) in enumerate(stream(run.seed)):
-        if run.n is not None and number >= run.n:
+        if (run.n is not None and number >= run.n) or time.monotonic() - begun > _LONGEST_S:
             break
         if number >= run.start:
             apply(c, operation)

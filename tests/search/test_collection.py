@@ -380,7 +380,9 @@ def test_compaction_drops_the_dead_and_keeps_the_answers(shop: Collection) -> No
     assert report["vectors_dropped"] == 200
     assert shop.info()["spaces"][0]["deleted"] == 0  # type: ignore[index,call-overload]
     after = shop.search(vector=rows[:10], k=50)
-    for now, then in zip(after, before, strict=True):  # the scan adds up in another order: equal but for rounding
+    for now, then in zip(
+        after, before, strict=True
+    ):  # the scan adds up in another order: equal but for rounding
         assert {hit.id for hit in now} == {hit.id for hit in then}
         np.testing.assert_allclose([hit.score for hit in now], [hit.score for hit in then], atol=1e-6)
     assert shop.compact()["vectors_dropped"] == 0

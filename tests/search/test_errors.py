@@ -44,7 +44,7 @@ def nested(levels: int) -> Any:
 
 def ring() -> Any:
     value: dict[str, Any] = {}
-    value["x"] = value
+    value["x"] = value["y"] = value
     return value
 
 
