@@ -153,7 +153,8 @@ def _store_nodes(
     """Replace the vectors of the whole space; a node without edges becomes a record without a vector."""
     name, spec, sync = target
     linked = np.linalg.norm(matrix, axis=1) > 0
-    with collection.writing() as writer:
+    # One commit: vectors of two trainings are not comparable, so nobody may see some of either.
+    with collection.writing() as writer, writer.together():
         there = writer.trained_space(name, spec)
         before = set(collection.ids_in(there))
         for begin in range(0, len(items), ROWS_PER_COMMIT):
