@@ -183,7 +183,8 @@ def main() -> None:
         line("delete 10%, records/s", f"{gone / (time.perf_counter() - begin):,.0f}", "")
         np.save(folder / "q.npy", queries[0])
         shop.close()
-        code = f"import numpy, search; search.open({str(folder / 'shop')!r}, 'r').search(vector=numpy.load({str(folder / 'q.npy')!r}))"
+        shop_at, query_at = str(folder / "shop"), str(folder / "q.npy")
+        code = f"import numpy, search; search.open({shop_at!r}, 'r').search(vector=numpy.load({query_at!r}))"
         cold = []
         for _ in range(5):
             begin = time.perf_counter()

@@ -26,14 +26,16 @@ class LetterEncoder(Encoder):
 
     def encode(self, items: Sequence[Encodable], *, role: Role = "document") -> Vectors:
         self.calls.extend(str(item) for item in items)
-        counts = np.array([[str(item).lower().count(letter) for letter in ALPHABET] for item in items], np.float32)
+        counts = np.array(
+            [[str(item).lower().count(letter) for letter in ALPHABET] for item in items], np.float32
+        )
         return unit_rows(counts.reshape(len(items), 26))
 
 
 class Words(Source):
     """Records from a dict of id to text; a text of None is rejected, and one that is an exception is raised."""
 
-    def __init__(self, texts: dict[str, str | None | Exception], origin: str = "/words") -> None:
+    def __init__(self, texts: dict[str, str | Exception | None], origin: str = "/words") -> None:
         self._texts = texts
         self._origin = origin
 
@@ -44,7 +46,11 @@ class Words(Source):
             if text is None:
                 yield Rejected(f"{self._origin}/{id}", "cannot be read", id=id)
             else:
-                yield Item(Record(id, "text", f"{self._origin}/{id}", text, {"n": len(text)}), self._origin, text.encode("utf-8", "surrogatepass"))
+                yield Item(
+                    Record(id, "text", f"{self._origin}/{id}", text, {"n": len(text)}),
+                    self._origin,
+                    text.encode("utf-8", "surrogatepass"),
+                )
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -187,9 +187,8 @@ def test_each_bad_question_is_one_line(nearkin, clock, arguments, said):
 
 def test_strict_fails_after_doing_the_rest(nearkin, vectors, tmp_path):
     with vectors.open("a", encoding="utf-8") as file:
-        file.write(
-            'not json\n{"id": "n", "vector": [1, NaN]}\n{"id": "w", "vector": [1, 2, 3]}\n{"id": "r0", "vector": [1, 0]}\n'
-        )
+        file.write('not json\n{"id": "n", "vector": [1, NaN]}\n')
+        file.write('{"id": "w", "vector": [1, 2, 3]}\n{"id": "r0", "vector": [1, 0]}\n')
     got = nearkin("ingest", "vectors", vectors, "-c", tmp_path / "c", "--json")
     assert got.code == 0
     assert (got.json()["added"], got.json()["rejected"]) == (12, 4)
