@@ -54,15 +54,18 @@ Prepare: TypeAlias = Callable[[Sequence[Item]], Iterable[Ready | Rejected]]
 class Job:
     """What a run is to do with its source.
 
-    `settings` names all that a vector depends on beside the input and the model, such as the passage length.
-    `model` holds the bytes of a learned model, to be kept with the space.
+    `encoder` gives the encoder, the same one each time, and is called only when there is something to encode:
+    a run that finds nothing changed loads no model. `model` is its name. `settings` names all that a vector
+    depends on beside the input and the model, such as the passage length. `learned` holds the bytes of a model
+    that was learned from the user's data, to be kept with the space.
     """
 
     space: str
-    encoder: Encoder
+    model: str
+    encoder: Callable[[], Encoder]
     prepare: Prepare
     settings: str
-    model: bytes | None = None
+    learned: bytes | None = None
     prune: bool = False
 
 
@@ -189,8 +192,9 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
     tally = Tally()
     with collection.writing() as writer:
         space = collection.spaces().get(job.space)
-        known = probes.probe(job.encoder) if space is None else None
-        space = writer.space(job.space, job.encoder.spec, probes=known, model=job.model)
+        claimed = False
+        if space is None or space.encoder.model != job.model:
+            space, claimed = _claimed(writer, space, job), True
         sync = Sync(collection.database, space, job.settings)
         progress.begin("records", len(source))
         prepared = Ahead(_prepared(source, job, sync, tally, progress))
@@ -198,8 +202,10 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
         pending: Future[None] | None = None
         try:
             for some in prepared:
+                if not claimed:
+                    space, claimed = _claimed(writer, space, job), True
                 with tally.timed("encode"):
-                    vectors = job.encoder.encode([one for ready in some for one in ready.encodable])
+                    vectors = job.encoder().encode([one for ready in some for one in ready.encodable])
                 if pending is not None:
                     pending.result()
                 pending = committing.submit(_commit, writer, space, some, vectors, (sync, tally, progress))
@@ -214,7 +220,14 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
         progress.end("records")
         with tally.timed("index"):
             collection.index(progress.reached)
-    return tally.report(collection, job.space, job.encoder.spec.model, started, dry_run=False)
+    return tally.report(collection, job.space, job.model, started, dry_run=False)
+
+
+def _claimed(writer: Writer, there: Space | None, job: Job) -> Space:
+    """The space, made now if it is not there; refused if another model made it."""
+    encoder = job.encoder()
+    known = probes.probe(encoder) if there is None else None
+    return writer.space(job.space, encoder.spec, probes=known, model=job.learned)
 
 
 def _prepared(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -25,19 +25,22 @@ PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96
 class Passages:
     """Cuts each text into passages by the model's own tokenizer."""
 
-    def __init__(self, encoder: TextEncoder, tokens: int, overlap: int) -> None:
+    def __init__(self, encoder: Callable[[], TextEncoder], tokens: int, overlap: int) -> None:
         self._encoder = encoder
-        self._tokens = min(tokens, encoder.max_tokens)
-        self._overlap = min(overlap, max((self._tokens - 1) // 2, 0))
+        self._tokens = tokens
+        self._overlap = overlap
 
     def __call__(self, items: Sequence[Item]) -> list[Ready | Rejected]:
         texts = [item.record.text or "" for item in items]
         outcome: list[Ready | Rejected] = []
-        for item, text, offsets in zip(items, texts, self._encoder.token_offsets(texts), strict=True):
-            spans = cut(text, offsets, tokens=self._tokens, overlap=self._overlap)
+        encoder = self._encoder()
+        tokens = min(self._tokens, encoder.max_tokens)
+        overlap = min(self._overlap, max((tokens - 1) // 2, 0))
+        for item, text, offsets in zip(items, texts, encoder.token_offsets(texts), strict=True):
+            spans = cut(text, offsets, tokens=tokens, overlap=overlap)
             if not spans:
-                place = str(item.record.uri or item.origin)
-                outcome.append(Rejected(place, "there are no words in it", id=item.record.id))
+                place = item.file or str(item.record.uri or item.origin)
+                outcome.append(Rejected(place, "there are no words in it", item.line, item.record.id))
                 continue
             parts = tuple(Part(start, end) for start, end in spans)
             outcome.append(Ready(item, parts, tuple(text[start:end] for start, end in spans)))

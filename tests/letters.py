@@ -64,7 +64,7 @@ def whole(items: Sequence[Item]) -> list[Ready | Rejected]:
 
 def job(encoder: Encoder, *, prune: bool = False, settings: str = "whole", space: str = "text") -> Job:
     """A run with the letter encoder."""
-    return Job(space, encoder, whole, settings, prune=prune)
+    return Job(space, "letters", lambda: encoder, whole, settings, prune=prune)
 
 
 def collection_path(tmp_path: Path) -> Path:

@@ -23,7 +23,7 @@ _WHAT = {
 def begin(folder: Path) -> None:
     """Say what is going to happen, and where."""
     output.console().print(
-        f"[bold]nearkin demo[/bold] in {escape(str(folder))}: three kinds of things, one collection, no network\n",
+        f"[bold]nearkin demo[/bold] in {escape(str(folder))}: three kinds of things in one collection\n",
         soft_wrap=True,
     )
 

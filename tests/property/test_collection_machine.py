@@ -279,4 +279,4 @@ def graphs_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_collections_with_graphs_are_as_right(graphs_everywhere: list[str]) -> None:
     run_state_machine_as_test(Machine, settings=STEADY)
-    assert graphs_everywhere.count("graph") > 50  # or this test would say nothing
+    assert graphs_everywhere.count("graph") > 20  # or this test would say nothing
