@@ -18,6 +18,16 @@ from search.vectors import Batch, Keys
 
 _WHOLE_RECORD = tuple(schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata"))
 
+# Asked with every query, so given to SQLite as they are: putting them together anew costs more than the answer.
+_STATE = "select uuid, commit_seq, epoch, next_record, next_part from state"
+_SPACES = "select key, name, modality, dim, metric, encoder from space order by key"
+_SHOWN = """
+    select part.key, record.key, record.id, record.uri, record.text, record.metadata,
+           part.start, part."end", part.box
+    from part join record on record.key = part.record_key
+    where part.key in (select value from json_each(?))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -57,23 +67,16 @@ def _stored(row: Row[Any]) -> Stored:
 
 def state(connection: Connection) -> State:
     """The counters, as of the reader's transaction."""
-    row = connection.exec_driver_sql(
-        "select uuid, commit_seq, epoch, next_record, next_part from state"
-    ).one()
-    return State(*row)
+    return State(*connection.exec_driver_sql(_STATE).one())
 
 
 def spaces(connection: Connection) -> dict[str, Space]:
     """All spaces by name, in the order of their making."""
-    columns = schema.space.c
-    query = select(
-        columns.key, columns.name, columns.modality, columns.dim, columns.metric, columns.encoder
-    ).order_by(columns.key)
     return {
         name: Space(
             key, name, Modality(modality), dim, Metric(metric), EncoderSpec.from_json(json.loads(encoder))
         )
-        for key, name, modality, dim, metric, encoder in connection.execute(query)
+        for key, name, modality, dim, metric, encoder in connection.exec_driver_sql(_SPACES)
     }
 
 
@@ -191,24 +194,8 @@ def count(connection: Connection, where: ColumnElement[bool] | None = None) -> i
 
 def shown(connection: Connection, part_keys: Iterable[int]) -> dict[int, PartRow]:
     """What a hit shows of each of these parts."""
-    record, part = schema.record.c, schema.part.c
-    query = (
-        select(
-            part.key,
-            record.key,
-            record.id,
-            record.uri,
-            record.text,
-            record.metadata,
-            part.start,
-            part.end,
-            part.box,
-        )
-        .join_from(schema.part, schema.record, record.key == part.record_key)
-        .where(among(part.key, part_keys))
-    )
     found: dict[int, PartRow] = {}
-    for row in connection.execute(query):
+    for row in connection.exec_driver_sql(_SHOWN, (json.dumps(list(part_keys)),)):
         part_key, record_key, id, uri, words, metadata, start, end, box = row
         piece: dict[str, Json] = {}
         if start is not None:
