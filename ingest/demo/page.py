@@ -57,7 +57,7 @@ def _breakable(name: str) -> Markup:
 
 def _tag(hit: Hit) -> str:
     """What the hit is, in a word."""
-    return str(hit.metadata.get("type") or "")
+    return str(hit.metadata.get("kind") or "")
 
 
 def _width(score: float) -> str:

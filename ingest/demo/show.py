@@ -36,7 +36,7 @@ QUESTIONS = (
     "store python objects on disk between runs",
 )
 FILTERED = "measure how long a piece of code takes"
-ONLY_MODULES = "type = 'module'"
+ONLY_MODULES = "kind = 'module'"
 RELATED = "json"
 LIKED = ("csv", "sqlite3")
 _K = 5

@@ -56,7 +56,7 @@ class Doc:
         return {
             "id": self.id,
             "text": f"{self.id}\n\n{self.docstring}",
-            "type": self.kind,
+            "kind": self.kind,
             "module": self.module,
             "signature": self.signature,
         }

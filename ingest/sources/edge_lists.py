@@ -31,11 +31,11 @@ def _blocks(handle: IO[bytes]) -> Iterator[bytes]:
 def _unreadable(data: bytes) -> list[int]:
     """Which lines (0-based) are not UTF-8 text; no line is looked at where all is well."""
     try:
-        data.decode()
-        if b"\0" not in data:
-            return []
+        readable = "\0" not in data.decode()
     except UnicodeDecodeError:
-        pass
+        readable = False
+    if readable:
+        return []
     bad = []
     for number, line in enumerate(data.split(b"\n")):
         try:

@@ -52,7 +52,7 @@ def _guess(data: bytes) -> tuple[str, str | None]:
         try:
             return data.decode(encoding), None if encoding == "utf-8" else encoding
         except UnicodeDecodeError:
-            pass
+            continue
     return data.decode("latin-1"), "latin-1"
 
 

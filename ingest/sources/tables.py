@@ -263,7 +263,9 @@ class _Table(Source):
         metadata = self._metadata(row.cells, (columns.text, columns.id, columns.uri if uri else None))
         if row.guessed:
             metadata.setdefault("encoding", row.guessed)
-        record = Record(id=id, kind="text", uri=uri, text=text, metadata=metadata)
+        kind = metadata.get("kind")  # kept there too: a filter on `kind` asks the record's own
+        kind = kind if isinstance(kind, str) and kind else "text"
+        record = Record(id=id, kind=kind, uri=uri, text=text, metadata=metadata)
         try:
             id.encode()
             return Item(

@@ -184,7 +184,7 @@ def test_files_hold_each_id_once_and_each_edge(tmp_path):
         {
             "id": "a.b",
             "text": "a.b\n\nDoes “it”.",
-            "type": "function",
+            "kind": "function",
             "module": "a",
             "signature": "a.b(c)",
         }
@@ -253,7 +253,7 @@ class Loads(HTMLParser):
 
 def told(folder: Path) -> story.Story:
     picture = digits.write_digits(folder, digits.digits(1))[0]
-    bad = Hit("<b>id</b>.x", 0.5, "text", "<script>alert('1')</script> http://x.org/", None, {"type": "<i>"})
+    bad = Hit("<b>id</b>.x", 0.5, "text", "<script>alert('1')</script> http://x.org/", None, {"kind": "<i>"})
     report = Report(
         "c", "text", "a <model>", 3, 2, 0, 1, vectors=2, seconds=1.0, stages={"encode": 0.5, "index": 0}
     )
@@ -396,11 +396,11 @@ def _check_counts(first: story.Story, places: Places) -> None:
     assert (pictures.added, pictures.vectors) == (300, 300)
     with search.open(places.collection, "r") as collection:
         assert collection.count() == len(ids) + 300
-        assert collection.count("type = 'module'") == _types(places).count("module")
+        assert collection.count("kind = 'module'") == _kinds(places).count("module")
 
 
-def _types(places: Places) -> list[str]:
-    return [json.loads(line)["type"] for line in places.docs.read_text("utf-8").splitlines()]
+def _kinds(places: Places) -> list[str]:
+    return [json.loads(line)["kind"] for line in places.docs.read_text("utf-8").splitlines()]
 
 
 def _check_answers(first: story.Story) -> None:

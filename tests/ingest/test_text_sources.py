@@ -473,3 +473,13 @@ def test_any_bytes_give_records_or_reasons(tmp_path_factory, data, suffix):
         else:
             assert item.record.text.strip()
             json.dumps(dict(item.record.metadata), allow_nan=False).encode()
+
+
+def test_a_kind_in_a_table_is_the_kind_of_the_record(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"id": "1", "text": "x", "kind": "module"}\n{"id": "2", "text": "y", "kind": 3}\n', encoding="utf-8"
+    )
+    first, second = JsonLines(path)
+    assert (first.record.kind, first.record.metadata) == ("module", {"kind": "module"})
+    assert (second.record.kind, second.record.metadata) == ("text", {"kind": 3})
