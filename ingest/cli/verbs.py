@@ -39,12 +39,10 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
     else:
         would = "would be " if report.dry_run else ""
         rate = report.written / report.seconds if report.seconds else 0
-        output.console().print(
+        output.say(  # not an answer: `nearkin ingest … && nearkin search … --json` leaves JSON alone on stdout
             f"space '{report.space}' ({report.model}): {report.added:,} {would}added, {report.updated:,} updated, "
             f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected; "
-            f"{report.vectors:,} vectors in {report.seconds:.1f} s ({rate:,.0f} records/s)",
-            soft_wrap=True,
-            markup=False,
+            f"{report.vectors:,} vectors in {report.seconds:.1f} s ({rate:,.0f} records/s)"
         )
     for path in report.unpruned:
         output.say(

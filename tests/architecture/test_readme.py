@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -40,7 +41,18 @@ def test_the_commands_of_the_tour_run_as_printed(copy: Path):
     )
 
     assert ran.returncode == 0, ran.stderr
-    assert "0 added, 0 updated" in ran.stdout.splitlines()[-1]
+    assert "0 added, 0 updated" in ran.stderr.splitlines()[-1]
+
+
+def test_ingest_and_search_together_leave_json_alone_on_stdout(copy: Path):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    commands = 'nearkin ingest text docs/ -c c && nearkin search "how are copies made" -c c --json'
+    ran = subprocess.run(["bash", "-c", commands], cwd=copy, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    hits = json.loads(ran.stdout)
+    assert {hit["space"] for hit in hits} == {"text"}
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    assert [hit["id"] for hit in hits] == ["decisions.md"]
 
 
 def test_the_python_of_the_tour_runs_as_printed(copy: Path):

@@ -281,7 +281,7 @@ def test_a_sync_that_finds_nothing_changed_loads_no_model(nearkin, tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "HEAVY [] 0"
-    assert "1 unchanged" in ran.stdout
+    assert "1 unchanged" in ran.stderr
 
 
 def test_the_query_image_offers_the_asking_verbs_without_ingest(clock):
