@@ -225,7 +225,7 @@ class Collection:
             single, rows = ask.vectors(vector)
             answers = self._asker.by_vector(rows, space, options)
         else:
-            items = texts(query or ()) if way == "text" else pictures(image)
+            items = texts("" if query is None else query) if way == "text" else pictures(image)
             single = isinstance(query, str) if way == "text" else not isinstance(image, list | tuple)
             answers = self._asker.by_item(items, way, space, options)
         return answers[0] if single else answers

@@ -89,6 +89,9 @@ def test_texts(nearkin, tmp_path):
         assert collection.search("railway", k=1)[0].id == "a"
         assert collection.search("bakery bread", k=1)[0].id == "good.txt"
         assert collection.check() == []
+        assert collection.search([]) == []
+    for empty in ("", "  "):
+        assert "empty" in failed(nearkin("search", empty, "-c", tmp_path / "c"))
 
 
 def test_paths_and_models(nearkin, tmp_path):
