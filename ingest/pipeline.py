@@ -16,7 +16,8 @@ import numpy as np
 from ingest.report import Progress, Report, write_rejects
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
-from search.catalog.writes import Provenance, Written, checked_json
+from search.catalog.metadata_text import encoded
+from search.catalog.writes import Provenance, Written
 from search.collection import Collection
 from search.encoders import probes
 from search.encoders.contract import Encoder
@@ -219,7 +220,7 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
             tally.unpruned = tuple(sync.doubtful(source.origins))
         progress.end("records")
         with tally.timed("index"):
-            collection.index(progress.reached)
+            collection.index(progress.reached, wait=progress.waits)
     return tally.report(collection, job.space, job.model, started, dry_run=False)
 
 
@@ -274,7 +275,7 @@ def _prepare(job: Job, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
     storable: list[Item] = []
     for item in items:
         try:
-            checked_json(item.record)
+            encoded(item.record)
         except QueryError as error:
             yield Rejected(
                 item.file or str(item.record.uri or item.origin), str(error), item.line, item.record.id

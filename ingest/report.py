@@ -50,7 +50,12 @@ class Report:
 
 
 class Progress:
-    """Is told how a run goes on. This one keeps quiet; the command line has one that draws."""
+    """Is told how a run goes on. This one keeps quiet; the command line has one that draws.
+
+    `waits` says whether the run ends only when the indexes are built, or leaves that to the background.
+    """
+
+    waits = False
 
     def begin(self, stage: str, total: int) -> None:
         """A stage begins; `total` is 0 where its size is not known."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from sqlalchemy import ColumnElement, Connection
-
 from search import upkeep
-from search.catalog import reads, where
+from search.catalog import reads, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
-from search.catalog.writes import FieldNames
+from search.catalog.metadata_text import FieldNames
 from search.errors import CollectionError, QueryError
-from search.index.choose import wants_graph
+from search.index.choose import Wanted, due, parse_bytes
+from search.index.structure import Kind
+from search.indexing import Indexer, Progress
 from search.layout import Layout
 from search.query import ask, plan
 from search.query.ask import Asker
@@ -50,6 +51,7 @@ class Collection:
         self._views = Views(layout)
         self._n_added: dict[int, int] = {}  # rows added to each space since its index was last looked at
         self._asker = Asker(database, self._views, device)
+        self._indexer = Indexer(layout, database, self._views, self._asker.real)
 
     @property
     def path(self) -> Path:
@@ -104,11 +106,12 @@ class Collection:
         return [record.id for record in given]
 
     def _index_when_due(self, space: Space, n_added: int) -> None:
-        """Look whether an index is far behind, but only once enough was added here for that to be possible."""
-        self._n_added[space.key] = self._n_added.get(space.key, 0) + n_added
-        if wants_graph(self._n_added[space.key], space.dim):
-            self._n_added[space.key] = 0
-            upkeep.index_if_far_behind(self._layout, self._database, self._views, space)
+        """Have the indexes seen to, but only once enough was added here for one to be behind."""
+        added = self._n_added.get(space.key, 0) + n_added
+        if due(added, added, space.dim, 1, Wanted()):
+            added = 0
+            self._indexer.start()
+        self._n_added[space.key] = added
 
     def delete(self, ids: str | Sequence[str] | None = None, *, where: str | None = None) -> int:
         """Delete records by id, or all that match a where-expression; how many were deleted.
@@ -120,12 +123,12 @@ class Collection:
         if (ids is None) == (where is None):
             raise QueryError("say what to delete; give ids or where, one of the two")
         with self.writing() as writer:
-            with self._database.reading() as connection:
+            with self._database.reading() as transaction:
                 if where is not None:
-                    keys = reads.matching(connection, _condition(connection, where)).tolist()
+                    keys = _conditions().matching(transaction, where).tolist()
                 else:
                     wanted = [ids] if isinstance(ids, str) else list(ids or ())
-                    keys = sorted(reads.keys_of(connection, wanted).values())
+                    keys = sorted(reads.keys_of(transaction, wanted).values())
             return writer.delete(keys) if keys else 0
 
     @contextmanager
@@ -136,8 +139,7 @@ class Collection:
             CollectionLocked: another process is writing, and did not finish within the wait.
             CollectionError: the collection was opened to read only.
         """
-        if self._database.read_only:
-            raise CollectionError(f"{self.path} was opened to read only; open it with mode 'rw'")
+        self._check_writable()
         with self._threads, self._lock.held(wait_s):
             yield Writer(self._database, self._names)
 
@@ -146,8 +148,8 @@ class Collection:
     def get(self, ids: str | Sequence[str]) -> list[Record | None]:
         """The records of these ids, in their order; None for an id that is not there."""
         wanted = [ids] if isinstance(ids, str) else list(ids)
-        with self._database.reading() as connection:
-            found = reads.records_of(connection, wanted)
+        with self._database.reading() as transaction:
+            found = reads.records_of(transaction, wanted)
         return [found[id].record if id in found else None for id in wanted]
 
     def count(self, where: str | None = None) -> int:
@@ -156,8 +158,11 @@ class Collection:
         Raises:
             FilterError: the expression cannot be used.
         """
-        with self._database.reading() as connection:
-            return reads.count(connection, None if where is None else _condition(connection, where))
+        with self._database.reading() as transaction:
+            if where is None:
+                return int(transaction.value("select count(*) from record"))
+            found: int = _conditions().count(transaction, where)
+            return found
 
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str, and means one query
@@ -170,6 +175,7 @@ class Collection:
         image: Any = None,
         like: str | None = None,
         vector: Any = None,
+        effort: int | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -184,6 +190,7 @@ class Collection:
         image: None = None,
         like: None = None,
         vector: None = None,
+        effort: int | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -197,6 +204,7 @@ class Collection:
         image: Any = None,
         like: str | None = None,
         vector: Any = None,
+        effort: int | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector; best first.
@@ -209,6 +217,8 @@ class Collection:
             image: a path or a PIL image (a list of them is a batch).
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
+            effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
+                None takes what it was tuned to.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
@@ -217,7 +227,7 @@ class Collection:
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        options = Options(k, where, explain)
+        options = Options(k, where, explain, effort)
         way = asked(query, image, like, vector)
         if way == "like":
             return self.recommend(likes=[str(like)], k=k, where=where, spaces=space, explain=explain)
@@ -267,18 +277,18 @@ class Collection:
 
     def spaces(self) -> dict[str, Space]:
         """The spaces by name."""
-        with self._database.reading() as connection:
-            return reads.spaces(connection)
+        with self._database.reading() as transaction:
+            return dict(self._views.spaces(transaction, reads.state(transaction)))
 
     def ids_in(self, space: Space) -> list[str]:
         """The ids of the records that have vectors in the space."""
-        with self._database.reading() as connection:
-            return reads.ids_in(connection, space)
+        with self._database.reading() as transaction:
+            return reads.ids_in(transaction, space)
 
     def origins(self, space: str) -> list[str]:
         """The files and folders that the vectors of a space came from."""
-        with self._database.reading() as connection:
-            return reads.origins(connection, plan.named(reads.spaces(connection), space))
+        with self._database.reading() as transaction:
+            return reads.origins(transaction, plan.named(reads.spaces(transaction), space))
 
     def encoder(self, space: str) -> Encoder:
         """The encoder of a space, loaded once and checked against what it gave when the space was made."""
@@ -294,19 +304,74 @@ class Collection:
         """Look for damage in every file; one line for each thing found, none if all is well."""
         return upkeep.check(self._layout, self._database)
 
-    def index(self, progress: upkeep.Progress | None = None) -> None:
-        """Build the indexes that are missing or far behind; `ingest` calls it at the end of a run."""
-        with self.writing():
-            upkeep.index_all(self._layout, self._database, self._views, progress)
+    def index(self, progress: Progress | None = None, *, wait: bool = True) -> None:
+        """Build the indexes that are missing or behind; `ingest` calls it at the end of a run.
 
-    def compact(self) -> dict[str, Json]:
+        Questions are answered meanwhile, exactly where there is no index yet, and commits go on. With `wait` False
+        it is done in the background; `close` waits for it.
+
+        Raises:
+            CollectionError: an index cannot be written.
+        """
+        self._check_writable()
+        if wait:
+            self._indexer.wait()
+            self._indexer.bring_up_to_date(progress)
+            self._database.settle()
+        else:
+            self._indexer.start()
+
+    def tune(
+        self,
+        recall: float | None = None,
+        *,
+        memory: str | int | None = None,
+        kind: str | None = None,
+        space: str | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Json]:
+        """Say what the indexes should reach, measure what they do, and build anew what does not.
+
+        Args:
+            recall: the least recall@10 of an approximate index, between 0.5 and 1; None leaves it as it is.
+            memory: the most that vectors and index of a space may take in memory, such as "4G"; beyond it the
+                vectors stay on disk and the index keeps short codes.
+            kind: flat, hnsw, ivf-flat, ivf-sq8, ivf-pq or ivf-rabitq; "auto" leaves the choice to nearkin.
+            space: one space; None means all.
+            progress: is told the space, the rows done and the rows in all.
+
+        Returns:
+            For each space what `info` says of its index.
+
+        Raises:
+            QueryError: a wish cannot be read. UnknownSpace: there is none of this name.
+        """
+        self._check_writable()
+        wishes = _wishes(recall, memory, kind)
+        with self.writing(), self._database.writing() as transaction:
+            spaces = reads.spaces(transaction)
+            for one in spaces.values() if space is None else [plan.named(spaces, space)]:
+                wanted = Wanted.from_json(reads.wanted(transaction, one))
+                writes.record_wanted(transaction, one, replace(wanted, **wishes).to_json())
+        self.index(progress)
+        spaces_now = self.info()["spaces"]
+        assert isinstance(spaces_now, list)
+        return {one["name"]: one["index"] for one in spaces_now if space in (None, one["name"])}
+
+    def compact(self, progress: Progress | None = None) -> dict[str, Json]:
         """Drop deleted vectors from the disk and build the indexes anew where that is due.
 
         Returns:
             Vectors dropped, and bytes on disk before and after.
         """
         with self.writing():
-            return upkeep.compact(self._layout, self._database, self._views)
+            said = upkeep.compact(self._layout, self._database)
+            self.index(progress)
+        return said | {"bytes_after": upkeep.size_on_disk(self._layout)}
+
+    def _check_writable(self) -> None:
+        if self._database.read_only:
+            raise CollectionError(f"{self.path} was opened to read only; open it with mode 'rw'")
 
     def backup(self, path: str | Path) -> Path:
         """Copy the collection to a new directory, while it may be written to; the copy is a collection.
@@ -318,9 +383,8 @@ class Collection:
 
     def export(self, path: str | Path, *, vectors: bool = False, where: str | None = None) -> int:
         """Write the records to a .jsonl file, with their vectors if asked; how many there were."""
-        with self._database.reading() as connection:
-            condition = None if where is None else _condition(connection, where)
-            return upkeep.export(connection, Path(path).expanduser(), condition, vectors=vectors)
+        with self._database.reading() as transaction:
+            return upkeep.export(transaction, Path(path).expanduser(), where, vectors=vectors)
 
     @property
     def database(self) -> Database:
@@ -328,8 +392,10 @@ class Collection:
         return self._database
 
     def close(self) -> None:
-        """Give back files and memory."""
+        """Let an index that is being built be finished, then give back files and memory."""
+        self._indexer.close(at_once=self._database.read_only)
         self._views.forget()
+        self._lock.close()
         self._database.close()
 
     def __enter__(self) -> Collection:
@@ -344,6 +410,30 @@ class Collection:
         return f"Collection({str(self.path)!r})"
 
 
+def _wishes(recall: float | None, memory: str | int | None, kind: str | None) -> dict[str, Any]:
+    """What `tune` was asked, checked."""
+    wishes: dict[str, Any] = {}
+    if recall is not None:
+        if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0.5 <= recall <= 1:
+            raise QueryError(f"the recall is {recall!r}; give a number from 0.5 to 1")
+        wishes["recall"] = float(recall)
+    if memory is not None:
+        try:
+            wishes["memory"] = parse_bytes(memory)
+        except ValueError:
+            raise QueryError(f"the memory {memory!r} cannot be read; give it as 512M or 4G") from None
+    if kind is not None and kind != "auto":
+        try:
+            wishes["kind"] = Kind(kind)
+        except ValueError:
+            raise QueryError(
+                f"there is no index of the kind '{kind}'; use auto or {', '.join(Kind)}"
+            ) from None
+    elif kind == "auto":
+        wishes["kind"] = None
+    return wishes
+
+
 def _record(given: Record | Mapping[str, Any]) -> Record:
     if isinstance(given, Record):
         return given
@@ -356,5 +446,8 @@ def _record(given: Record | Mapping[str, Any]) -> Record:
     return Record(**given)
 
 
-def _condition(connection: Connection, expression: str) -> ColumnElement[bool]:
-    return where.parse(expression, reads.fields(connection))
+def _conditions() -> ModuleType:
+    """What works with where-expressions; imported when the first is used, since SQLAlchemy takes long."""
+    from search.catalog import conditions
+
+    return conditions

@@ -36,8 +36,8 @@ def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "au
         migrations.check_ours(database)
         if mode == "rw":
             migrations.migrate(database)
-        with database.reading() as connection:
-            found = migrations.version(connection)
+        with database.reading() as transaction:
+            found = migrations.version(transaction)
             migrations.check_readable(found)
             if found == 0:
                 raise CollectionNotFound(

@@ -18,6 +18,7 @@ _SHORTEST = 1e-12  # below this a vector has no direction worth keeping
 _SMALLEST, _LARGEST = 1e-15, 1e15  # outside, the square of a number leaves the precise range of float32
 SPARSE = 4  # gather the usable rows where fewer than one in so many is usable
 _NEAR = 256  # rows compared at a time under L2, so that they stay in the cache
+_PLAIN = (1e-12, 1e12)  # squared lengths that float32 holds without loss
 _BLOCK = 1 << 24  # scores held at once in a batch of queries: 64 MB
 
 
@@ -87,6 +88,20 @@ def unit_rows(matrix: Vectors) -> Vectors:
     return np.asarray(matrix / np.maximum(lengths, _SHORTEST)[:, None], dtype=np.float32)
 
 
+def _unit_row(matrix: Any, dim: int | None) -> Vectors | None:
+    """A single float32 row at length 1 if all is well with it; None where it takes a closer look.
+
+    The square of its length tells: it is out of the ordinary wherever a number is (NaN compares with nothing).
+    """
+    if not (isinstance(matrix, np.ndarray) and matrix.dtype == np.float32 and matrix.shape == (1, dim)):
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(matrix[0] @ matrix[0])
+    if not _PLAIN[0] < square < _PLAIN[1]:
+        return None
+    return np.asarray(matrix * np.float32(square**-0.5), dtype=np.float32)
+
+
 def prepared(matrix: Any, dim: int | None, metric: Metric, what: str = "vectors") -> Vectors:
     """`matrix` checked, and of unit length where the metric is the cosine.
 
@@ -94,6 +109,8 @@ def prepared(matrix: Any, dim: int | None, metric: Metric, what: str = "vectors"
         QueryError: as `checked`; or a row of zeros under the cosine, since it has no direction; or, under another
             metric, numbers so large that a score could be infinite.
     """
+    if metric is Metric.COSINE and (quick := _unit_row(matrix, dim)) is not None:
+        return quick
     rows = checked(matrix, dim, what)
     largest = _largest(rows)
     if metric is not Metric.COSINE:

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from sqlalchemy import Connection
 
 from search.catalog import reads, writes
-from search.catalog.database import Database
-from search.catalog.writes import FieldNames, Pieces, Provenance, Written
+from search.catalog.database import Database, Transaction
+from search.catalog.metadata_text import FieldNames
+from search.catalog.writes import Pieces, Provenance, Written
 from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
-from search.types import WHOLE, EncoderSpec, Metric, Part, Record, Space
+from search.types import EncoderSpec, Metric, Part, Record, Space
 from search.vectors import Vectors, prepared
 
 
@@ -28,8 +28,7 @@ class Writer:
     def __init__(self, database: Database, names: FieldNames) -> None:
         self._database = database
         self._names = names
-        self._open: Connection | None = None  # the transaction of `together`, while it lasts
-        self._seen: set[str] = set()  # metadata fields of the commit in progress
+        self._open: Transaction | None = None  # the transaction of `together`, while it lasts
 
     def space(
         self,
@@ -54,12 +53,12 @@ class Writer:
         """
         if not isinstance(name, str) or not name.strip() or any("\ud800" <= c <= "\udfff" for c in name):
             raise CollectionError(f"a space cannot be called {name!r}; give it at least one letter")
-        with self._committing() as connection:
-            there = reads.spaces(connection).get(name)
+        with self._committing() as transaction:
+            there = reads.spaces(transaction).get(name)
             if there is None:
                 if model is not None:
-                    writes.keep_model(connection, hashlib.sha256(model).hexdigest(), model)
-                return writes.create_space(connection, name, metric, encoder, probes)
+                    writes.keep_model(transaction, hashlib.sha256(model).hexdigest(), model)
+                return writes.create_space(transaction, name, metric, encoder, probes)
         _check_same(there, encoder, metric)
         return there
 
@@ -69,16 +68,16 @@ class Writer:
         Raises:
             CollectionError: there is one of another kind or width.
         """
-        with self._committing() as connection:
-            there = reads.spaces(connection).get(name)
+        with self._committing() as transaction:
+            there = reads.spaces(transaction).get(name)
             if there is None:
-                return writes.create_space(connection, name, Metric.COSINE, encoder, None)
+                return writes.create_space(transaction, name, Metric.COSINE, encoder, None)
             if there.modality is not encoder.modality or there.dim != encoder.dim:
                 raise CollectionError(
                     f"space '{name}' holds {there.modality} vectors of {there.dim} dimensions made by "
                     f"{there.encoder.model}, not {encoder.modality} vectors of {encoder.dim}; give another --space"
                 )
-            writes.respecify(connection, there, encoder)
+            writes.respecify(transaction, there, encoder)
         return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
     def put(
@@ -108,37 +107,23 @@ class Writer:
         if vectors is not None:
             if space is None:
                 raise UnknownSpace("vectors were given without a space; name the space that they belong to")
-            each = parts if parts is not None else [(WHOLE,)] * len(records)
-            if len(each) != len(records):
-                raise QueryError(
-                    f"the parts of {len(each)} records were given for {len(records)}; give them for each"
-                )
-            owners = np.repeat(np.arange(len(records)), [len(some) for some in each])
-            if len(owners) != len(vectors):
-                raise QueryError(
-                    f"{len(vectors)} vectors were given for {len(owners)} records; give one for each"
-                )
             rows = prepared(vectors, space.dim, space.metric)
-            pieces = Pieces(
-                space, owners.tolist(), [part for some in each for part in some], rows, provenance
-            )
-        with self._committing() as connection:
-            written = writes.put(connection, records, pieces, self._names, merge=merge)
-            self._seen |= self._names.new_in(records)
-        return written
+            pieces = _pieces(records, rows, space, parts, provenance)
+        with self._committing() as transaction:
+            return writes.put(transaction, records, pieces, self._names, merge=merge)
 
     def delete(self, keys: Sequence[int]) -> int:
         """Delete records by their keys, with all their vectors; how many there were."""
-        with self._committing() as connection:
-            return writes.delete_records(connection, np.asarray(keys, dtype=np.int64))
+        with self._committing() as transaction:
+            return writes.delete_records(transaction, np.asarray(keys, dtype=np.int64))
 
     def withdraw(self, ids: Sequence[str], space: Space, *, keep_records: bool = False) -> int:
         """Take records out of one space; how many. Those left without any vector are deleted unless kept."""
-        with self._committing() as connection:
-            keys = list(reads.keys_of(connection, ids).values())
+        with self._committing() as transaction:
+            keys = list(reads.keys_of(transaction, ids).values())
             return (
                 writes.withdraw(
-                    connection, np.asarray(keys, dtype=np.int64), space, keep_records=keep_records
+                    transaction, np.asarray(keys, dtype=np.int64), space, keep_records=keep_records
                 )
                 if keys
                 else 0
@@ -147,23 +132,46 @@ class Writer:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Make one commit of all the calls in the block: whole when it ends, absent if it raises."""
-        with self._committing() as connection:
-            self._open = connection
+        with self._committing() as transaction:
+            self._open = transaction
             try:
                 yield
             finally:
                 self._open = None
 
     @contextmanager
-    def _committing(self) -> Iterator[Connection]:
+    def _committing(self) -> Iterator[Transaction]:
         if self._open is not None:
             yield self._open
             return
-        self._seen = set()
-        with self._database.writing() as connection:
-            yield connection
-        self._names.known |= self._seen
+        committed = False
+        try:
+            with self._database.writing() as transaction:
+                yield transaction
+            committed = True
+        finally:
+            self._names.settle(committed=committed)
         reached(Step.COMMIT_DONE)
+
+
+def _pieces(
+    records: Sequence[Record],
+    rows: Vectors,
+    space: Space,
+    parts: Sequence[Sequence[Part]] | None,
+    provenance: Sequence[Provenance],
+) -> Pieces:
+    n = len(records) if parts is None else sum(map(len, parts))
+    if parts is not None and len(parts) != len(records):
+        raise QueryError(
+            f"the parts of {len(parts)} records were given for {len(records)}; give them for each"
+        )
+    if n != len(rows):
+        raise QueryError(f"{len(rows)} vectors were given for {n} records; give one for each")
+    if parts is None:
+        return Pieces(space, rows, provenance=provenance)
+    owners = [number for number, some in enumerate(parts) for _ in some]
+    return Pieces(space, rows, owners, [part for some in parts for part in some], provenance)
 
 
 def _check_same(there: Space, encoder: EncoderSpec, metric: Metric) -> None:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from ingest.report import QUIET, Progress
+from ingest.report import Progress
 
 
 class _Rate(ProgressColumn):
@@ -30,6 +30,8 @@ class _Rate(ProgressColumn):
 
 class Drawn(Progress):
     """One bar for each stage, with its rate and the time left."""
+
+    waits = True
 
     def __init__(self) -> None:
         self._bars = Bars(
@@ -75,8 +77,10 @@ class Drawn(Progress):
 class Silent(Progress):
     """Draws nothing, for a stderr that is not a terminal."""
 
-    def __enter__(self) -> Progress:
-        return QUIET
+    waits = True
+
+    def __enter__(self) -> Silent:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -91,7 +91,7 @@ def vectors(
                 options.progress.advance("records", len(some))
         options.progress.end("records")
         with tally.timed("index"):
-            there.index(options.progress.reached)
+            there.index(options.progress.reached, wait=options.progress.waits)
         return tally.report(there, space, "given", started, dry_run=False)
 
 

@@ -121,7 +121,7 @@ def graph(
         with tally.timed("commit"):
             _store_nodes(there, items, matrix, (space, spec, sync), tally, prune=prune)
         with tally.timed("index"):
-            there.index(progress.reached)
+            there.index(progress.reached, wait=progress.waits)
         return tally.report(there, space, spec.model, started, dry_run=False)
 
 

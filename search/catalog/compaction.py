@@ -1,69 +1,90 @@
-"""Rewrites packed vectors without the deleted ones."""
+"""Rewrites packed vectors without the deleted ones, a bounded stretch at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from sqlalchemy import Connection, delete, func, select, update
 
-from search.catalog import reads, schema, writes
+from search.catalog import reads, writes
+from search.catalog.database import Database, Transaction
 from search.failpoints import Step, reached
 from search.types import Space
 from search.vectors import Batch, Keys
 
+_STRETCH = 1 << 26  # bytes of vectors rewritten in one transaction
 _FEW_BATCHES = 16  # a space with more is gathered into longer ones by compaction even if nothing is dead
 
 
-def compact(connection: Connection, rows_per_batch: int = 65536) -> int:
+def compact(database: Database) -> int:
     """Rewrite the batches of every space without their dead rows; how many rows were dropped.
 
-    Numbers of parts stay as they are. The epoch moves, so that readers load the space anew.
+    Each stretch is a commit of its own, so that it may be interrupted after any of them and goes on from there.
+    Numbers of parts stay as they are. The epoch moves, so that readers ask which rows are still there.
     """
-    reached(Step.COMPACT_BEGUN)
-    counters = reads.state(connection)
     dropped = 0
-    for space in reads.spaces(connection).values():
-        dead = reads.tombstones(connection, space)
-        if not len(dead) and _n_batches(connection, space) <= _FEW_BATCHES:
-            continue
-        dropped += len(dead)
-        old = reads.batches(connection, space, after=-1, until=counters.commit_seq)
-        for batch in _merged(old, dead, rows_per_batch):
-            writes.write_batch(connection, space.key, counters.commit_seq + 1, batch)
-        connection.execute(
-            delete(schema.batch).where(
-                schema.batch.c.space_key == space.key, schema.batch.c.commit_seq <= counters.commit_seq
-            )
-        )
-        writes.record_snapshot(connection, space, None)
-    connection.exec_driver_sql("delete from tombstone")
-    reached(Step.COMPACT_REWRITTEN)
-    connection.execute(
-        update(schema.state).values(commit_seq=counters.commit_seq + 1, epoch=counters.epoch + 1)
-    )
+    with database.reading() as transaction:
+        spaces = reads.spaces(transaction).values()
+    for space in spaces:
+        after: int | None = 0
+        while after is not None:
+            with database.writing() as transaction:
+                reached(Step.COMPACT_BEGUN)
+                n, after = _rewrite(transaction, space, after)
+                dropped += n
+                reached(Step.COMPACT_REWRITTEN)
     return dropped
 
 
-def _n_batches(connection: Connection, space: Space) -> int:
-    query = select(func.count()).select_from(schema.batch).where(schema.batch.c.space_key == space.key)
-    return int(connection.execute(query).scalar_one())
+def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, int | None]:
+    """Rewrite the next stretch of batches behind part `after`: rows dropped, and the last part seen or None."""
+    every = transaction.sql(
+        "select key, first_part, last_part, n, pieces from batch where space_key = ? and last_part > ? "
+        "order by first_part",
+        (space.key, after),
+    ).fetchall()
+    if not every:
+        return 0, None
+    stretch: list[tuple[int, int, int, int, int]] = []
+    size = 0
+    for row in every:
+        if stretch and size + row[3] * space.dim * 4 > _STRETCH:
+            break
+        stretch.append(row)
+        size += row[3] * space.dim * 4
+    last = stretch[-1][2]
+    dead = reads.tombstones(transaction, space)
+    dead = dead[(dead >= stretch[0][1]) & (dead <= last)]
+    whole_space = len(stretch) == len(every) and after == 0
+    if not len(dead) and (len(stretch) == 1 or (whole_space and len(every) <= _FEW_BATCHES)):
+        return 0, last
+    counters = reads.state(transaction)
+    old = reads.batches(transaction, space, after, last)
+    living = list(_living(old, dead))
+    transaction.sql(
+        "delete from batch where key in (select value from json_each(?))",
+        (reads.listed(row[0] for row in stretch),),
+    )
+    if living:
+        pieces = any(row[4] for row in stretch)
+        writes.write_batch(transaction, space.key, counters.commit_seq + 1, _joined(living), pieces=pieces)
+    transaction.sql(
+        "delete from tombstone where space_key = ? and part_key between ? and ?",
+        (space.key, stretch[0][1], last),
+    )
+    if len(dead):
+        writes.record_snapshot(transaction, space, None)  # it is of rows that are no longer there
+    transaction.sql(
+        "update state set commit_seq = ?, epoch = ?", (counters.commit_seq + 1, counters.epoch + 1)
+    )
+    return len(dead), last
 
 
-def _merged(batches: Iterator[Batch], dead: Keys, rows: int) -> Iterator[Batch]:
-    """The living rows of `batches`, gathered into batches of at least `rows` rows (the last may be smaller)."""
-    waiting: list[Batch] = []
-    n_waiting = 0
+def _living(batches: Iterator[Batch], dead: Keys) -> Iterator[Batch]:
     for batch in batches:
         alive = ~np.isin(batch.part_keys, dead)
         if alive.any():
-            waiting.append(Batch(batch.part_keys[alive], batch.record_keys[alive], batch.vectors[alive]))
-            n_waiting += int(alive.sum())
-        if n_waiting >= rows:
-            yield _joined(waiting)
-            waiting, n_waiting = [], 0
-    if waiting:
-        yield _joined(waiting)
+            yield Batch(batch.part_keys[alive], batch.record_keys[alive], batch.vectors[alive])
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

@@ -3,49 +3,72 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from typing import TYPE_CHECKING, Any
 
 from search.errors import CollectionCorrupt, CollectionError, CollectionLocked, NearkinError
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.base import Executable
 
 _PAGE = 8192  # larger than SQLite's 4096: packed vectors are long blobs
 _LOG_BYTES = 16 << 20  # the write-ahead log is cut back to this once its content is in the main file
 _WAIT_S = 30.0  # how long SQLite waits for its own locks, which are held for moments
 
 
+class Transaction:
+    """One transaction on the catalog, given by `Database.reading` and `Database.writing`."""
+
+    __slots__ = ("_driver", "sql")
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self._driver = driver
+        self.sql = driver.execute  # (text, values) -> cursor of tuples; values are always bound
+
+    def value(self, text: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, or None where there is no row."""
+        row = self.sql(text, values).fetchone()
+        return None if row is None else row[0]
+
+    def many(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each of `rows`."""
+        self._driver.executemany(text, rows)
+
+    def execute(self, statement: Executable) -> sqlite3.Cursor:
+        """Run a statement that was put together with SQLAlchemy, such as one with a where-expression."""
+        from search.catalog.compiled import (
+            compiled,  # SQLAlchemy takes as long to import as all else together
+        )
+
+        return self.sql(*compiled(statement))
+
+
 class Database:
     """One SQLite file in WAL mode: any number of readers beside one writer.
 
-    `reading` gives a connection inside one read transaction, which sees a single commit throughout; `writing`
-    one that commits durably (fsync'd) when the block ends, or leaves no trace when it raises.
+    `reading` gives a transaction that sees a single commit throughout; `writing` one that is durable (fsync'd)
+    when the block ends, or leaves no trace when it raises. Connections are kept and lent to one block at a time.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self.read_only = read_only
-        self._engine = create_engine(
-            "sqlite://",
-            creator=self._connect,
-            poolclass=QueuePool,
-            pool_size=4,
-            max_overflow=64,
-        )
-        _begin_explicitly(self._engine)
+        self._free: list[sqlite3.Connection] = []
+        self._closed = False
+        self._lock = threading.Lock()
 
-    def _connect(self) -> sqlite3.Connection:
+    def connect(self) -> sqlite3.Connection:
+        """A connection of the caller's own, in autocommit mode; the caller closes it."""
         mode = "ro" if self.read_only else "rwc"
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={mode}",
             uri=True,
             timeout=_WAIT_S,
-            isolation_level=None,  # transactions are begun by us, see _begin_explicitly
-            check_same_thread=False,  # the pool lends a connection to one thread at a time
+            isolation_level=None,  # transactions are begun by us: Python would begin to read too late
+            check_same_thread=False,  # lent to one thread at a time
         )
         if not self.read_only:
             connection.execute(f"pragma page_size = {_PAGE}")
@@ -58,20 +81,42 @@ class Database:
         return connection
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection whose reads all see the same commit."""
-        with self._translated(), self._engine.connect() as connection:
-            yield connection
+    def reading(self) -> Iterator[Transaction]:
+        """A transaction whose reads all see the same commit."""
+        return self._transaction("begin")
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A connection in a write transaction: whole and durable at the end of the block, or absent."""
-        with (
-            self._translated(),
-            self._engine.connect().execution_options(nearkin_writes=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
+    def writing(self) -> Iterator[Transaction]:
+        """A write transaction: whole and durable at the end of the block, or absent."""
+        return self._transaction("begin immediate")
+
+    def _transaction(self, begin: str) -> Iterator[Transaction]:
+        driver = None
+        try:
+            driver = self._taken()
+            driver.execute(begin)
+            yield Transaction(driver)
+            driver.execute("commit")
+        except BaseException as error:
+            if driver is not None:
+                driver.close()  # rolls back; a statement left half read would else hold its old commit
+            if isinstance(error, sqlite3.Error):
+                raise self._meaning(error) from error
+            raise
+        self._given_back(driver)
+
+    def _taken(self) -> sqlite3.Connection:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self.connect()
+
+    def _given_back(self, driver: sqlite3.Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._free.append(driver)
+                return
+        driver.close()
 
     def identity(self) -> tuple[int, int, int]:
         """Application id, format, and number of tables, read without setting anything in the file."""
@@ -90,31 +135,34 @@ class Database:
 
     def vacuum(self) -> None:
         """Give the pages that nothing uses back to the disk; whole or not at all."""
-        with self._translated():
-            connection = self._connect()
-            try:
-                connection.execute("vacuum")
-                connection.execute("pragma wal_checkpoint(truncate)")
-            finally:
-                connection.close()
+        self._alone("vacuum", "pragma wal_checkpoint(truncate)")
 
     def settle(self) -> None:
         """Fold the write-ahead log into the main file, as far as readers allow."""
+        self._alone("pragma wal_checkpoint(truncate)")
+
+    def _alone(self, *statements: str) -> None:
+        """Run statements that may not stand in a transaction."""
         with self._translated():
-            connection = self._connect()
+            connection = self.connect()
             try:
-                connection.execute("pragma wal_checkpoint(truncate)")
+                for statement in statements:
+                    connection.execute(statement)
             finally:
                 connection.close()
 
     def close(self) -> None:
-        """Give back all connections."""
-        self._engine.dispose()
+        """Give back all connections; those still lent follow when their block ends."""
+        with self._lock:
+            self._closed = True
+            free, self._free = self._free, []
+        for driver in free:
+            driver.close()
 
     def back_up(self, target: Path) -> None:
         """Copy the database to `target` while it may be written to (SQLite's online backup)."""
         with self._translated():
-            source = self._connect()
+            source = self.connect()
             copy = sqlite3.connect(target)
             try:
                 source.backup(copy)
@@ -126,8 +174,6 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            raise self._meaning(error.orig) from error
         except sqlite3.Error as error:
             raise self._meaning(error) from error
 
@@ -147,12 +193,3 @@ class Database:
         if "readonly" in said or "unable to open" in said:
             return CollectionError(f"{self.path} cannot be opened for this ({said}); check its permissions")
         return CollectionError(f"{self.path}: {said}; run `nearkin check` on it")
-
-
-def _begin_explicitly(engine: Engine) -> None:
-    """Begin each transaction ourselves, since Python's sqlite3 would begin a read transaction too late."""
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("nearkin_writes", False)
-        connection.exec_driver_sql("begin immediate" if writes else "begin")

@@ -6,14 +6,19 @@ import json
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import IO
 
-from filelock import FileLock, Timeout
+import portalocker
+from portalocker import LockFlags
 
 from search.errors import CollectionError, CollectionLocked
 from search.layout import Layout
+
+_LOOK_AGAIN_S = 0.01  # between two tries while another holds the lock
 
 
 class WriteLock:
@@ -27,9 +32,11 @@ class WriteLock:
         self._layout = layout
         self._wait_s = wait_s
         self._threads = threading.RLock()
-        self._file = FileLock(layout.lock, thread_local=False)
+        self._file: IO[bytes] | None = None  # kept open: to open it anew costs more than a small commit
+        self._depth = 0
         since = datetime.now(UTC).isoformat(timespec="seconds")
         self._name = json.dumps({"pid": os.getpid(), "host": platform.node(), "open since": since})
+        self._said: tuple[int, int] | None = None  # the holder file as we left it: inode, time of the change
 
     @contextmanager
     def held(self, wait_s: float | None = None) -> Iterator[None]:
@@ -39,27 +46,44 @@ class WriteLock:
             CollectionLocked: another process kept it for longer than the wait; the message names it.
         """
         with self._threads:
-            try:
-                self._file.acquire(timeout=self._wait_s if wait_s is None else wait_s)
-            except Timeout:
-                raise CollectionLocked(self._who()) from None
-            except OSError as error:
-                raise CollectionError(
-                    f"{self._layout.root} cannot be written to ({error.strerror}); check its permissions"
-                ) from None
-            try:
-                if self._file.lock_counter == 1:
+            if not self._depth:
+                try:
+                    self._take(self._wait_s if wait_s is None else wait_s)
                     self._say()
+                except OSError as error:
+                    self.close()
+                    raise CollectionError(
+                        f"{self._layout.root} cannot be written to ({error.strerror}); check its permissions"
+                    ) from None
+            self._depth += 1
+            try:
                 yield
             finally:
-                self._file.release()
+                self._depth -= 1
+                if not self._depth and self._file is not None:
+                    portalocker.unlock(self._file)
+
+    def _take(self, wait_s: float) -> None:
+        if self._file is None:
+            self._file = self._layout.lock.open("ab")
+        give_up = time.monotonic() + wait_s
+        while True:
+            try:
+                portalocker.lock(self._file, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+            except portalocker.AlreadyLocked:
+                if time.monotonic() >= give_up:
+                    raise CollectionLocked(self._who()) from None
+                time.sleep(_LOOK_AGAIN_S)
+            else:
+                return
 
     def _say(self) -> None:
         """Leave our name beside the lock, unless it stands there still from the last time."""
         holder = self._layout.holder
-        if holder.is_file() and holder.read_text(encoding="utf-8") == self._name:
+        if self._said is not None and self._said == _mark(holder):
             return
         holder.write_text(self._name, encoding="utf-8")
+        self._said = _mark(holder)
 
     def _who(self) -> str:
         try:
@@ -68,3 +92,18 @@ class WriteLock:
         except (OSError, ValueError, KeyError):
             named = "another process"  # it has not yet said its name
         return f"{self._layout.root} is being written to by {named}; wait for it to finish and run again"
+
+    def close(self) -> None:
+        """Give the file back, and the lock with it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _mark(path: os.PathLike[str]) -> tuple[int, int] | None:
+    """What tells a file from a later one of the same name."""
+    try:
+        there = os.stat(path)  # noqa: PTH116 - quicker than Path.stat, and done with every commit
+    except FileNotFoundError:
+        return None
+    return there.st_ino, there.st_mtime_ns

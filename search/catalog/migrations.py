@@ -6,9 +6,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection
-
-from search.catalog.database import Database
+from search.catalog.database import Database, Transaction
 from search.errors import CollectionError
 from search.failpoints import Step, reached
 
@@ -16,7 +14,7 @@ from search.failpoints import Step, reached
 APPLICATION_ID = 0x6E656172
 
 
-def _first(connection: Connection) -> None:
+def _first(transaction: Transaction) -> None:
     for statement in (
         """create table state (
             id integer primary key check (id = 1), uuid text not null, commit_seq integer not null,
@@ -46,19 +44,45 @@ def _first(connection: Connection) -> None:
         "create table field (name text primary key not null) without rowid",
         "create table migration (number integer primary key, applied text not null)",
     ):
-        connection.exec_driver_sql(statement)
-    connection.exec_driver_sql("insert into state values (1, ?, 0, 0, 1, 1)", (str(uuid.uuid4()),))
-    connection.exec_driver_sql(f"pragma application_id = {APPLICATION_ID}")
+        transaction.sql(statement)
+    transaction.sql("insert into state values (1, ?, 0, 0, 1, 1)", (str(uuid.uuid4()),))
+    transaction.sql(f"pragma application_id = {APPLICATION_ID}")
+
+
+def _second(transaction: Transaction) -> None:
+    """Readers follow a commit by what changed, and compaction without loading all again."""
+    for statement in (
+        "alter table state add column spaces_seq integer not null default 0",
+        "alter table record add column changed integer not null default 0",
+        "create index record_by_changed on record (changed)",
+        "alter table space add column wanted text",
+        "alter table space add column queries blob",
+        "alter table batch add column first_part integer not null default 0",
+        "alter table batch add column last_part integer not null default 0",
+        "alter table batch add column pieces integer not null default 1",
+        "drop index batch_by_space",
+        "create index batch_by_part on batch (space_key, last_part)",
+    ):
+        transaction.sql(statement)
+    ends = transaction.sql("select substr(part_keys, 1, 8), substr(part_keys, -8), key from batch").fetchall()
+    transaction.many(
+        "update batch set first_part = ?, last_part = ? where key = ?",
+        [(int.from_bytes(first, "little"), int.from_bytes(last, "little"), key) for first, last, key in ends],
+    )
+    # Whole numbers of more than 64 bits: see metadata_text.decoded.
+    transaction.sql(
+        "update record set metadata = ' ' || metadata where metadata glob ?", (f"*{'[0-9]' * 19}*",)
+    )
 
 
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second)
 CURRENT = len(MIGRATIONS)
 
 
-def version(connection: Connection) -> int:
+def version(transaction: Transaction) -> int:
     """The number of the last migration that this catalog has seen; 0 for an empty file."""
-    return int(connection.exec_driver_sql("pragma user_version").scalar_one())
+    return int(transaction.value("pragma user_version"))
 
 
 def check_ours(database: Database) -> None:
@@ -95,15 +119,15 @@ def migrate(database: Database) -> None:
         CollectionError: the catalog was written by a newer nearkin.
     """
     while True:
-        with database.writing() as connection:
-            found = version(connection)
+        with database.writing() as transaction:
+            found = version(transaction)
             check_readable(found)
             if found == CURRENT:
                 return
-            MIGRATIONS[found](connection)
-            connection.exec_driver_sql(
+            MIGRATIONS[found](transaction)
+            transaction.sql(
                 "insert into migration values (?, ?)",
                 (found + 1, datetime.now(UTC).isoformat(timespec="seconds")),
             )
             reached(Step.MIGRATION_APPLIED)
-            connection.exec_driver_sql(f"pragma user_version = {found + 1}")
+            transaction.sql(f"pragma user_version = {found + 1}")

@@ -6,9 +6,10 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.errors import CollectionCorrupt
-from search.vectors import Batch
+from search.vectors import Batch, Keys
 
 _KEY = np.dtype("<i8")
 _VALUE = np.dtype("<f4")
@@ -18,27 +19,38 @@ _VALUE = np.dtype("<f4")
 class Packed:
     """A batch as the three blobs that the catalog keeps, and the checksum over them."""
 
-    part_keys: bytes
-    record_keys: bytes
-    vectors: bytes
+    part_keys: bytes | memoryview
+    record_keys: bytes | memoryview
+    vectors: bytes | memoryview
     checksum: int
 
 
-def _checksum(*blobs: bytes) -> int:
+def _checksum(*blobs: bytes | memoryview) -> int:
     value = 0
     for blob in blobs:
         value = zlib.crc32(blob, value)
     return value
 
 
+def _bytes_of(numbers: NDArray[np.generic], kind: np.dtype[np.generic]) -> memoryview:
+    """The bytes of an array in this type, without a copy where it has it already."""
+    held = np.ascontiguousarray(numbers, dtype=kind)
+    return held.view(np.uint8).reshape(-1).data if held.size else memoryview(b"")
+
+
 def pack(batch: Batch) -> Packed:
-    """The blobs of `batch`, little-endian on every machine."""
+    """The blobs of `batch`, little-endian on every machine; they may share its memory."""
     blobs = (
-        batch.part_keys.astype(_KEY).tobytes(),
-        batch.record_keys.astype(_KEY).tobytes(),
-        batch.vectors.astype(_VALUE, copy=False).tobytes(),
+        _bytes_of(batch.part_keys, _KEY),
+        _bytes_of(batch.record_keys, _KEY),
+        _bytes_of(batch.vectors, _VALUE),
     )
     return Packed(*blobs, checksum=_checksum(*blobs))
+
+
+def keys(blob: bytes) -> Keys:
+    """Part or record keys from their blob, read-only."""
+    return np.frombuffer(blob, _KEY)
 
 
 def unpack(packed: Packed, n: int, dim: int, where: str) -> Batch:

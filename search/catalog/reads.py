@@ -1,41 +1,42 @@
-"""Questions to the catalog; each runs on a connection inside one read transaction of the caller's."""
+"""Questions to the catalog; each runs inside one read transaction of the caller's."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+import orjson
 
-from search.catalog import schema
-from search.catalog.listing import among
-from search.catalog.packing import Packed, unpack
+from search.catalog.database import Transaction
+from search.catalog.metadata_text import decoded
+from search.catalog.packing import Packed, keys, unpack
 from search.types import EncoderSpec, Json, Metric, Modality, Record, Space
 from search.vectors import Batch, Keys
 
-_WHOLE_RECORD = tuple(schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata"))
+# Lists travel as one JSON array: no limit on their length, and one compiled statement for all lengths. A short list
+# of keys is quicker as so many question marks.
+_FEW = 128
 
-# Asked with every query, so given to SQLite as they are: putting them together anew costs more than the answer.
-_STATE = "select uuid, commit_seq, epoch, next_record, next_part from state"
-_SPACES = "select key, name, modality, dim, metric, encoder from space order by key"
-_SHOWN = """
-    select part.key, record.key, record.id, record.uri, record.text, record.metadata,
-           part.start, part."end", part.box
-    from part join record on record.key = part.record_key
-    where part.key in (select value from json_each(?))
-"""
+_STATE = "select uuid, commit_seq, epoch, spaces_seq, next_record, next_part from state"
+_RECORD = "key, id, kind, uri, text, metadata"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The counters of the catalog: `commit_seq` moves with each commit, `epoch` with each compaction."""
+    """The counters of the catalog.
+
+    `commit_seq` moves with each commit, `epoch` with each compaction, `spaces_seq` with each change to a space:
+    a new one, another model, another index.
+    """
 
     uuid: str
     commit_seq: int
     epoch: int
+    spaces_seq: int
     next_record: int
     next_part: int
 
@@ -48,12 +49,9 @@ class Stored:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class PartRow:
-    """What a hit shows of a part and its record; `text` is the passage where the part is one."""
+class Shown(NamedTuple):
+    """What a hit shows of a record and the part that matched; `text` is the passage where the part is one."""
 
-    part_key: int
-    record_key: int
     id: str
     uri: str | None
     text: str | None
@@ -61,200 +59,242 @@ class PartRow:
     part: Mapping[str, Json] | None
 
 
-def _stored(row: Row[Any]) -> Stored:
-    return Stored(row.key, Record(row.id, row.kind, row.uri, row.text, json.loads(row.metadata)))
+def listed(values: Iterable[int | str]) -> str:
+    """A list as one value to bind, for `in (select value from json_each(?))`."""
+    return orjson.dumps(list(values)).decode()
 
 
-def state(connection: Connection) -> State:
+def stored(row: Sequence[Any]) -> Stored:
+    """The record in a row of `key, id, kind, uri, text, metadata`."""
+    key, id, kind, uri, text, metadata = row
+    return Stored(key, Record(id, kind, uri, text, decoded(metadata)))
+
+
+def state(transaction: Transaction) -> State:
     """The counters, as of the reader's transaction."""
-    return State(*connection.exec_driver_sql(_STATE).one())
+    return State(*transaction.sql(_STATE).fetchone())
 
 
-def spaces(connection: Connection) -> dict[str, Space]:
+def spaces(transaction: Transaction) -> dict[str, Space]:
     """All spaces by name, in the order of their making."""
     return {
         name: Space(
             key, name, Modality(modality), dim, Metric(metric), EncoderSpec.from_json(json.loads(encoder))
         )
-        for key, name, modality, dim, metric, encoder in connection.exec_driver_sql(_SPACES)
+        for key, name, modality, dim, metric, encoder in transaction.sql(
+            "select key, name, modality, dim, metric, encoder from space order by key"
+        )
     }
 
 
-def snapshot(connection: Connection, space: Space) -> dict[str, Any] | None:
+def _of_space(transaction: Transaction, column: str, space: Space) -> dict[str, Any] | None:
+    found = transaction.value(f"select {column} from space where key = ?", (space.key,))  # noqa: S608 - ours
+    return None if found is None else json.loads(found)
+
+
+def snapshot(transaction: Transaction, space: Space) -> dict[str, Any] | None:
     """What the catalog vouches for of the space's index file, or None."""
-    found = connection.execute(
-        select(schema.space.c.snapshot).where(schema.space.c.key == space.key)
-    ).scalar()
-    return None if found is None else json.loads(found)
+    return _of_space(transaction, "snapshot", space)
 
 
-def tuning(connection: Connection, space: Space) -> dict[str, Any] | None:
+def tuning(transaction: Transaction, space: Space) -> dict[str, Any] | None:
     """The search effort chosen for the space's index and the recall measured with it, or None."""
-    found = connection.execute(select(schema.space.c.tuning).where(schema.space.c.key == space.key)).scalar()
-    return None if found is None else json.loads(found)
+    return _of_space(transaction, "tuning", space)
 
 
-def probes(connection: Connection, space: Space) -> bytes | None:
+def wanted(transaction: Transaction, space: Space) -> dict[str, Any] | None:
+    """What the user asked of the space's index (recall, memory), or None."""
+    return _of_space(transaction, "wanted", space)
+
+
+def queries(transaction: Transaction, space: Space) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The sample of real queries (n, dim) kept with the space; n may be 0."""
+    blob = transaction.value("select queries from space where key = ?", (space.key,)) or b""
+    return np.frombuffer(blob, "<f4").reshape(-1, space.dim)
+
+
+def probes(transaction: Transaction, space: Space) -> bytes | None:
     """The stored vectors of the probe items, as float32 rows, or None."""
-    return connection.execute(select(schema.space.c.probes).where(schema.space.c.key == space.key)).scalar()
+    found: bytes | None = transaction.value("select probes from space where key = ?", (space.key,))
+    return found
 
 
-def model(connection: Connection, sha256: str) -> bytes | None:
+def model(transaction: Transaction, sha256: str) -> bytes | None:
     """The bytes of a learned model, or None."""
-    return connection.execute(select(schema.model.c.data).where(schema.model.c.sha256 == sha256)).scalar()
+    found: bytes | None = transaction.value("select data from model where sha256 = ?", (sha256,))
+    return found
 
 
-def rows_in(connection: Connection, space: Space) -> int:
+def rows_in(transaction: Transaction, space: Space) -> int:
     """How many rows the space's batches hold, dead ones included."""
-    query = select(func.coalesce(func.sum(schema.batch.c.n), 0)).where(schema.batch.c.space_key == space.key)
-    return int(connection.execute(query).scalar_one())
+    found = transaction.value("select coalesce(sum(n), 0) from batch where space_key = ?", (space.key,))
+    return int(found)
 
 
-def batches(connection: Connection, space: Space, after: int, until: int) -> Iterator[Batch]:
-    """The space's batches of commits after `after` up to `until`, in order, each checked against its checksum.
+def batches(
+    transaction: Transaction, space: Space, after_part: int = 0, until_part: int | None = None
+) -> Iterator[Batch]:
+    """The space's batches that hold parts after `after_part` (up to `until_part`), in order, each checked.
+
+    The first may begin with parts up to `after_part`: compaction joins batches.
 
     Raises:
         CollectionCorrupt: a batch does not match its checksum.
     """
-    columns = schema.batch.c
-    query = (
-        select(
-            columns.key, columns.n, columns.part_keys, columns.record_keys, columns.vectors, columns.checksum
+    rows = transaction.sql(
+        "select key, n, part_keys, record_keys, vectors, checksum from batch "
+        "where space_key = ? and last_part > ? and first_part <= ? order by first_part",
+        (space.key, after_part, (1 << 62) if until_part is None else until_part),
+    )
+    for key, n, part_keys, record_keys, vectors, checksum in rows:
+        packed = Packed(part_keys, record_keys, vectors, checksum)
+        yield unpack(packed, n, space.dim, f"batch {key} of space '{space.name}'")
+
+
+def part_keys(transaction: Transaction, space: Space) -> Keys:
+    """The keys of all parts whose vectors stand in the catalog, dead ones included, ascending."""
+    blobs = transaction.sql(
+        "select part_keys from batch where space_key = ? order by first_part", (space.key,)
+    )
+    return np.concatenate([np.empty(0, np.int64), *(keys(blob) for (blob,) in blobs)])
+
+
+def has_pieces(transaction: Transaction, space: Space, after_part: int = 0) -> bool:
+    """Whether parts after `after_part` may be pieces of records (passages, regions) and not whole ones."""
+    return bool(
+        transaction.value(
+            "select exists (select 1 from batch where space_key = ? and last_part > ? and pieces)",
+            (space.key, after_part),
         )
-        .where(columns.space_key == space.key, columns.commit_seq > after, columns.commit_seq <= until)
-        .order_by(columns.commit_seq, columns.key)
     )
-    with connection.execution_options(stream_results=True).execute(query) as result:
-        for key, n, part_keys, record_keys, vectors, checksum in result:
-            packed = Packed(part_keys, record_keys, vectors, checksum)
-            yield unpack(packed, n, space.dim, f"batch {key} of space '{space.name}'")
 
 
-def tombstones(connection: Connection, space: Space, after: int = -1) -> Keys:
+def tombstones(transaction: Transaction, space: Space, after: int = -1) -> Keys:
     """Keys of the space's parts deleted in commits later than `after`, ascending."""
-    columns = schema.tombstone.c
-    query = (
-        select(columns.part_key)
-        .where(columns.space_key == space.key, columns.commit_seq > after)
-        .order_by(columns.part_key)
+    rows = transaction.sql(
+        "select part_key from tombstone where space_key = ? and commit_seq > ? order by part_key",
+        (space.key, after),
     )
-    return np.fromiter(connection.execute(query).scalars(), np.int64)
+    return np.array([row[0] for row in rows], dtype=np.int64)
 
 
-def parts_of(connection: Connection, space: Space, record_keys: Iterable[int]) -> dict[int, list[int]]:
+def parts_of(transaction: Transaction, space: Space, record_keys: Iterable[int]) -> dict[int, list[int]]:
     """The part keys, ascending, of each of these records in the space."""
-    columns = schema.part.c
-    query = (
-        select(columns.record_key, columns.key)
-        .where(columns.space_key == space.key, among(columns.record_key, record_keys))
-        .order_by(columns.key)
+    rows = transaction.sql(
+        "select record_key, key from part where space_key = ? "
+        "and record_key in (select value from json_each(?)) order by key",
+        (space.key, listed(record_keys)),
     )
     found: dict[int, list[int]] = {}
-    for record_key, key in connection.execute(query):
+    for record_key, key in rows:
         found.setdefault(record_key, []).append(key)
     return found
 
 
-def keys_of(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
+def keys_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, int]:
     """The keys of those of `ids` that exist."""
-    columns = schema.record.c
-    query = select(columns.id, columns.key).where(among(columns.id, ids))
-    return {row[0]: row[1] for row in connection.execute(query)}
+    return dict(
+        transaction.sql(
+            "select id, key from record where id in (select value from json_each(?))", (listed(ids),)
+        )
+    )
 
 
-def records_of(connection: Connection, ids: Sequence[str]) -> dict[str, Stored]:
+def records_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, Stored]:
     """Those of `ids` that exist, whole."""
-    query = select(*_WHOLE_RECORD).where(among(schema.record.c.id, ids))
-    return {row.id: _stored(row) for row in connection.execute(query)}
+    rows = transaction.sql(
+        f"select {_RECORD} from record where id in (select value from json_each(?))",  # noqa: S608 - columns
+        (listed(ids),),
+    )
+    return {row[1]: stored(row) for row in rows}
 
 
-def all_records(connection: Connection, where: ColumnElement[bool] | None = None) -> Iterator[Stored]:
-    """Every record that matches, in the order in which they were first added."""
-    query: Select[Any] = select(*_WHOLE_RECORD).order_by(schema.record.c.key)
-    if where is not None:
-        query = query.where(where)
-    with connection.execution_options(stream_results=True).execute(query) as result:
-        for row in result:
-            yield _stored(row)
+@lru_cache(maxsize=2 * _FEW + 2)
+def _shown(n: int, pieces: bool) -> str:
+    """The question for what is shown of `n` records, or parts of records; n = 0 takes a JSON array."""
+    among = ",".join("?" * n) if n else "select value from json_each(?)"
+    if not pieces:
+        return f"select key, id, uri, text, metadata from record where key in ({among})"  # noqa: S608 - marks
+    return (
+        'select part.key, id, uri, text, metadata, start, "end", box '  # noqa: S608 - question marks
+        f"from part join record on record.key = part.record_key where part.key in ({among})"
+    )
 
 
-def matching(connection: Connection, where: ColumnElement[bool]) -> Keys:
-    """Keys of the records that match, ascending."""
-    query = select(schema.record.c.key).where(where).order_by(schema.record.c.key)
-    return np.fromiter(connection.execute(query).scalars(), np.int64)
-
-
-def count(connection: Connection, where: ColumnElement[bool] | None = None) -> int:
-    """How many records there are, or match."""
-    query = select(func.count()).select_from(schema.record)
-    if where is not None:
-        query = query.where(where)
-    return int(connection.execute(query).scalar_one())
-
-
-def shown(connection: Connection, part_keys: Iterable[int]) -> dict[int, PartRow]:
-    """What a hit shows of each of these parts."""
-    found: dict[int, PartRow] = {}
-    for row in connection.exec_driver_sql(_SHOWN, (json.dumps(list(part_keys)),)):
-        part_key, record_key, id, uri, words, metadata, start, end, box = row
+def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> dict[int, Shown]:
+    """What a hit shows, by the key of the part; or, where parts are whole records, by that of the record."""
+    few = 0 < len(wanted) <= _FEW
+    rows = transaction.sql(
+        _shown(len(wanted) if few else 0, pieces), wanted if few else (listed(wanted),)
+    ).fetchall()
+    if not pieces:
+        return {key: Shown(id, uri, text, decoded(metadata), None) for key, id, uri, text, metadata in rows}
+    found: dict[int, Shown] = {}
+    for key, id, uri, text, metadata, start, end, box in rows:
         piece: dict[str, Json] = {}
+        words = text
         if start is not None:
             piece |= {"start": start, "end": end}
             # Cut here, not by SQLite, for which a text ends at a NUL character.
-            words = None if words is None else words[start:end]
+            words = None if text is None else text[start:end]
         if box is not None:
             piece["box"] = json.loads(box)
-        found[part_key] = PartRow(part_key, record_key, id, uri, words, json.loads(metadata), piece or None)
+        found[key] = Shown(id, uri, words, decoded(metadata), piece or None)
     return found
 
 
-def fields(connection: Connection) -> list[str]:
+def fields(transaction: Transaction) -> list[str]:
     """The names of all metadata fields that records have had, nested ones with dots, sorted."""
-    return list(connection.execute(select(schema.field.c.name).order_by(schema.field.c.name)).scalars())
+    return [row[0] for row in transaction.sql("select name from field order by name")]
 
 
-def digests(connection: Connection, space: Space, ids: Sequence[str]) -> dict[str, bytes]:
+def digests(transaction: Transaction, space: Space, ids: Sequence[str]) -> dict[str, bytes]:
     """The hash of the input behind each of these records' vectors in the space, where one is known."""
-    record, synced = schema.record.c, schema.synced.c
-    query = (
-        select(record.id, synced.digest)
-        .join_from(schema.record, schema.synced, synced.record_key == record.key)
-        .where(synced.space_key == space.key, among(record.id, ids))
+    return dict(
+        transaction.sql(
+            "select record.id, synced.digest from record join synced on synced.record_key = record.key "
+            "where synced.space_key = ? and record.id in (select value from json_each(?))",
+            (space.key, listed(ids)),
+        )
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def ids_from(connection: Connection, space: Space, origins: Sequence[str]) -> Iterator[str]:
+def ids_from(transaction: Transaction, space: Space, origins: Sequence[str]) -> list[str]:
     """Ids of the records whose vectors in the space came from one of these origins."""
-    record, synced = schema.record.c, schema.synced.c
-    query = (
-        select(record.id)
-        .join_from(schema.synced, schema.record, synced.record_key == record.key)
-        .where(synced.space_key == space.key, among(synced.origin, origins))
-        .order_by(record.key)
+    rows = transaction.sql(
+        "select record.id from synced join record on record.key = synced.record_key "
+        "where synced.space_key = ? and synced.origin in (select value from json_each(?)) order by record.key",
+        (space.key, listed(origins)),
     )
-    return iter(connection.execute(query).scalars().all())
+    return [row[0] for row in rows]
 
 
-def ids_in(connection: Connection, space: Space) -> list[str]:
+def ids_in(transaction: Transaction, space: Space) -> list[str]:
     """Ids of the records that have a vector in the space, in the order in which they were first added."""
-    record, part = schema.record.c, schema.part.c
-    inside = select(part.record_key).where(part.space_key == space.key)
-    return list(
-        connection.execute(select(record.id).where(record.key.in_(inside)).order_by(record.key)).scalars()
+    rows = transaction.sql(
+        "select id from record where key in (select record_key from part where space_key = ?) order by key",
+        (space.key,),
     )
+    return [row[0] for row in rows]
 
 
-def origins(connection: Connection, space: Space) -> list[str]:
+def origins(transaction: Transaction, space: Space) -> list[str]:
     """The files and folders that the space's vectors came from, sorted."""
-    columns = schema.synced.c
-    query = select(columns.origin).where(columns.space_key == space.key).distinct().order_by(columns.origin)
-    return list(connection.execute(query).scalars())
+    rows = transaction.sql(
+        "select distinct origin from synced where space_key = ? order by origin", (space.key,)
+    )
+    return [row[0] for row in rows]
 
 
-def counts(connection: Connection) -> dict[int, tuple[int, int]]:
+def counts(transaction: Transaction) -> dict[int, tuple[int, int]]:
     """For each space key: how many records have vectors in it, and how many parts they have."""
-    rows = connection.exec_driver_sql(
+    rows = transaction.sql(
         "select space_key, count(distinct record_key), count(*) from part group by space_key"
     )
     return {key: (records, parts) for key, records, parts in rows}
+
+
+def changed_since(transaction: Transaction, commit_seq: int) -> Keys:
+    """Keys of the records added or changed in commits later than this, ascending; deleted ones are not told."""
+    rows = transaction.sql("select key from record where changed > ? order by key", (commit_seq,))
+    return np.array([row[0] for row in rows], dtype=np.int64)

@@ -16,6 +16,7 @@ state = Table(
     Column("epoch", Integer, nullable=False),  # moves when compaction rewrites batches
     Column("next_record", Integer, nullable=False),
     Column("next_part", Integer, nullable=False),
+    Column("spaces_seq", Integer, nullable=False),  # moves when anything in `space` changes
 )
 
 record = Table(
@@ -27,7 +28,9 @@ record = Table(
     Column("uri", Text),
     Column("text", Text),
     Column("metadata", Text, nullable=False),  # a JSON object
+    Column("changed", Integer, nullable=False),  # the last commit that touched the record or its parts
 )
+Index("record_by_changed", record.c.changed)
 
 space = Table(
     "space",
@@ -41,6 +44,8 @@ space = Table(
     Column("probes", LargeBinary),  # vectors of fixed probe items, to notice a changed model
     Column("snapshot", Text),  # the index file this catalog vouches for, as JSON
     Column("tuning", Text),  # the search effort and the recall measured with it, as JSON
+    Column("wanted", Text),  # what the user asked of the index: recall, memory, kind; as JSON
+    Column("queries", LargeBinary),  # a sample of real queries to measure recall with, float32 rows
 )
 
 part = Table(
@@ -67,8 +72,11 @@ batch = Table(
     Column("record_keys", LargeBinary, nullable=False),  # int64, little-endian
     Column("vectors", LargeBinary, nullable=False),  # float32 rows, little-endian
     Column("checksum", Integer, nullable=False),  # crc32 over the three blobs in this order
+    Column("first_part", Integer, nullable=False),
+    Column("last_part", Integer, nullable=False),
+    Column("pieces", Integer, nullable=False),  # 0 where every part is a whole record
 )
-Index("batch_by_space", batch.c.space_key, batch.c.commit_seq)
+Index("batch_by_part", batch.c.space_key, batch.c.last_part)
 
 # Parts whose vectors still stand in a batch but must never be returned; emptied by compaction.
 tombstone = Table(

@@ -1,81 +1,124 @@
-"""Which kind of index a space should have, and how hard it should look: decided here, done elsewhere."""
+"""Which kind of index a space should have, and when: decided here, done elsewhere."""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from search.index.flat import FlatIndex
-from search.index.hnsw import HnswIndex
-from search.types import Json, Metric
-from search.vectors import unit_rows
+from search.index.ivf import pieces_of
+from search.index.structure import Kind
+from search.types import Json
 
 # A scan of so many numbers takes a few milliseconds on one core (64 MB at ~10 GB/s), as long as encoding a query:
 # below it nothing is gained by approximation.
 FLAT_UP_TO = 1 << 24
 TARGET_RECALL = 0.95
-_EFFORTS = (16, 32, 64, 128, 256, 512, 1024)
-_SAMPLE = 200
-_K = 10
-_NOISE = 0.3  # length of the noise added to a sampled unit row to make a query near it but not equal
+# Once there is an index, rows outside it are scanned for each query: a few of them, or a small share.
+_TAIL_NUMBERS = 1 << 21
+_TAIL_SHARE = 0.02
+_MOST_DEAD = 0.3  # of the rows in an index; with more it is built anew, since each query passes over them
+_GRAPH_UP_TO = 4_000_000  # rows; building a longer graph takes hours
+_LINK_BYTES = 160  # of a row in an HNSW graph of 16 links
+_SHARE_OF_MEMORY = 0.7  # of what the machine has, where the user named no limit
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
-    """The search effort chosen and the recall@10 that was measured with it; `exact` if no effort reached the target."""
+class Wanted:
+    """What the user asks of a space's index; None leaves the choice to nearkin."""
 
-    effort: int
-    recall: float
-    target: float
-    sample: int
-    exact: bool
-
-    def to_json(self) -> dict[str, Json]:
-        """A JSON object that `from_json` takes back."""
-        return {
-            "effort": self.effort,
-            "recall": self.recall,
-            "target": self.target,
-            "sample": self.sample,
-            "exact": self.exact,
-        }
+    recall: float = TARGET_RECALL
+    memory: int | None = None  # bytes that the index and the vectors may take
+    kind: Kind | None = None
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Tuning:
-        """The tuning that `to_json` wrote."""
-        return cls(data["effort"], data["recall"], data["target"], data["sample"], data["exact"])
+    def from_json(cls, data: Mapping[str, Any] | None) -> Wanted:
+        """What `to_json` wrote; the default where nothing was asked."""
+        if data is None:
+            return cls()
+        kind = data["kind"]
+        return cls(data["recall"], data["memory"], None if kind is None else Kind(kind))
+
+    def to_json(self) -> dict[str, Json]:
+        """A JSON object."""
+        return asdict(self) | {"kind": None if self.kind is None else self.kind.value}
 
 
-def wants_graph(n_rows: int, dim: int, n_indexed: int = 0) -> bool:
-    """Whether the rows outside the graph are too many to scan for each query."""
-    return (n_rows - n_indexed) * dim > FLAT_UP_TO
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A kind of index, and whether the vectors must lie on disk to keep within the memory."""
+
+    kind: Kind
+    on_disk: bool
 
 
-def measured(index: HnswIndex, target: float = TARGET_RECALL, seed: int = 0) -> Tuning:
-    """The least effort whose recall@10 on sampled queries reaches `target`, with the recall it reached.
+def choose(n: int, dim: int, wanted: Wanted) -> Choice:
+    """The kind of index for `n` rows.
 
-    The queries are rows of the space with noise added, so that none finds merely itself. Recall is against the
-    exact search of the same rows.
+    Few rows are scanned; a graph is quickest while it and the vectors fit the memory; then lists with codes, the
+    longest that fit, since longer codes need fewer rows to be looked at again.
     """
-    rows = index.rows
-    rng = np.random.default_rng(seed)
-    alive = np.flatnonzero(rows.alive)
-    chosen = np.sort(rng.choice(alive, min(_SAMPLE, len(alive)), replace=False))
-    noise = unit_rows(rng.standard_normal((len(chosen), rows.matrix.shape[1]), dtype=np.float32))
-    lengths = np.linalg.norm(rows.matrix[chosen], axis=1, keepdims=True)
-    queries = np.asarray(rows.matrix[chosen] + _NOISE * lengths * noise, dtype=np.float32)
-    if index.metric is Metric.COSINE:
-        queries = unit_rows(queries)
-    truth = FlatIndex(rows, index.metric).search(queries, _K).ids
-    recall = 0.0
-    for effort in _EFFORTS:
-        found = index.search(queries, _K, effort=effort).ids
-        recall = float(
-            np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, truth, strict=True)])
-        )
-        if recall >= target:
-            return Tuning(effort, recall, target, len(chosen), exact=False)
-    return Tuning(_EFFORTS[-1], recall, target, len(chosen), exact=True)
+    memory = wanted.memory if wanted.memory is not None else int(_installed() * _SHARE_OF_MEMORY)
+    rows = n * (dim * 4 + 16)
+    sizes = {
+        Kind.FLAT: rows,
+        Kind.HNSW: rows + n * _LINK_BYTES,
+        Kind.IVF_FLAT: rows * 2 + n * 8,
+        Kind.IVF_SQ8: rows + n * (dim + 8),
+        Kind.IVF_PQ: rows + n * (pieces_of(dim) // 2 + 8),
+        Kind.IVF_RABITQ: rows + n * (dim // 8 + 16),
+    }
+    if wanted.kind is not None:
+        return Choice(wanted.kind, sizes[wanted.kind] > memory)
+    if n * dim <= FLAT_UP_TO:
+        return Choice(Kind.FLAT, rows > memory)
+    if sizes[Kind.HNSW] <= memory and n <= _GRAPH_UP_TO:
+        return Choice(Kind.HNSW, False)
+    if sizes[Kind.IVF_SQ8] <= memory:
+        return Choice(Kind.IVF_SQ8, False)
+    coded = [Kind.IVF_SQ8, Kind.IVF_RABITQ]
+    if pieces_of(dim) * 4 >= dim:  # pieces of at most four numbers: with longer ones the codes say too little
+        coded.insert(1, Kind.IVF_PQ)
+    for kind in coded:
+        if sizes[kind] - n * dim * 4 <= memory:
+            return Choice(kind, True)
+    return Choice(coded[-1], True)
+
+
+def _installed() -> int:
+    """Bytes of memory the machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 8 << 30
+
+
+def due(n: int, n_alive: int, dim: int, n_indexed: int, wanted: Wanted) -> bool:
+    """Whether an index should be made, or made to cover more rows."""
+    if n_indexed == 0:
+        return n_alive > 0 and choose(n, dim, wanted).kind is not Kind.FLAT
+    return (n - n_indexed) * dim > max(min(_TAIL_NUMBERS, FLAT_UP_TO), _TAIL_SHARE * n_indexed * dim)
+
+
+def too_many_dead(n: int, n_alive: int) -> bool:
+    """Whether an index should be built anew for the dead rows in it."""
+    return n - n_alive > _MOST_DEAD * n
+
+
+def parse_bytes(said: str | int) -> int:
+    """A size such as 512M, 4G or 2_000_000_000 in bytes.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    if isinstance(said, int):
+        size = float(said)
+    else:
+        word = said.strip().upper().removesuffix("B").removesuffix("I")
+        power = "KMGT".find(word[-1:]) + 1 if word else 0
+        size = float(word[:-1] if power else word) * 1024**power
+    if not math.isfinite(size) or size < 1:
+        raise ValueError(said)
+    return int(size)

@@ -19,6 +19,29 @@ FAISS_METRIC = {
 }
 
 
+class Allowed:
+    """Which rows (n,) may be returned: a mask, how many it lets through, and where those stand."""
+
+    __slots__ = ("_positions", "mask", "n")
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        self.mask = mask
+        self.n = int(np.count_nonzero(mask))
+        self._positions: NDArray[np.int64] | None = None
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """The positions of the rows let through, ascending; looked for once."""
+        if self._positions is None:
+            self._positions = np.flatnonzero(self.mask)
+        return self._positions
+
+    @property
+    def nbytes(self) -> int:
+        """The memory it may come to hold."""
+        return self.mask.nbytes + 8 * self.n
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The vectors of a space in memory, as of one commit. Nothing here changes once it is made."""
@@ -26,20 +49,19 @@ class Rows:
     part_keys: Keys  # (n,), ascending
     record_keys: Keys  # (n,): whose part each row is
     matrix: Vectors  # (n, dim)
-    alive: NDArray[np.bool_]  # (n,): False for rows deleted since they were written
-    n_alive: int
+    living: Allowed | None = None  # without the rows deleted since they were written; None where all live
 
     def __len__(self) -> int:
         return len(self.part_keys)
 
-    def positions(self, part_keys: Keys) -> NDArray[np.int64]:
-        """Positions of the living rows among `part_keys`, in ascending order."""
-        at = np.searchsorted(self.part_keys, part_keys)
-        at = at[at < len(self)]
-        wanted = np.zeros(len(self), dtype=bool)
-        wanted[at] = True
-        found = np.flatnonzero(wanted & self.alive)
-        return found[np.isin(self.part_keys[found], part_keys)]
+    @property
+    def n_alive(self) -> int:
+        """How many rows may be returned at all."""
+        return len(self) if self.living is None else self.living.n
+
+    def allowed(self, mask: NDArray[np.bool_]) -> Allowed:
+        """The living rows (n,) of `mask`."""
+        return Allowed(mask if self.living is None else mask & self.living.mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +83,7 @@ class Index(ABC):
         self,
         queries: Vectors,
         k: int,
-        allowed: NDArray[np.bool_] | None = None,
+        allowed: Allowed | None = None,
         *,
         effort: int | None = None,
     ) -> Neighbours:
@@ -70,6 +92,6 @@ class Index(ABC):
         Args:
             queries: (n_queries, dim) float32; unit rows where the metric is the cosine.
             k: how many, at least 1; fewer come back only where fewer rows are allowed.
-            allowed: (n,) mask over the rows; None allows all.
+            allowed: which of the rows, all of them living; None allows all that live.
             effort: how hard an approximate index should look (its ef_search); None takes its own.
         """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
+import tempfile
+from pathlib import Path
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from search.index.contract import FAISS_METRIC, Rows
+from search.index.contract import FAISS_METRIC, Allowed, Rows
 from search.index.hnsw import Storage
 from search.types import Metric
 from search.vectors import Keys, Vectors
@@ -22,24 +25,40 @@ class RowBuffer:
 
     `rows()` gives what there is now as an immutable value: later appends go beyond its end and later deletions
     into a new mask, so whoever searches it is never disturbed.
+
+    With a `folder` the vectors lie in a nameless file there, mapped into memory, so that the operating system may
+    take their pages back when it needs the memory for others.
     """
 
-    def __init__(self, dim: int, metric: Metric, capacity: int = 0) -> None:
+    def __init__(self, dim: int, metric: Metric, capacity: int = 0, folder: Path | None = None) -> None:
         self._dim = dim
         self._metric = metric
+        self._folder = folder
         self._n = 0
-        self._n_alive = 0
         self._part_keys = np.empty(capacity, np.int64)
         self._record_keys = np.empty(capacity, np.int64)
-        self._alive = np.empty(capacity, bool)
+        self._dead: Keys = np.empty(0, np.int64)  # positions, ascending
+        self._gone: Keys = np.empty(0, np.int64)  # likewise: those among them that the catalog has no more
         self._bytes, self._matrix = self._memory(capacity)
 
     def _memory(self, capacity: int) -> tuple[NDArray[np.uint8], Vectors]:
         """Fresh memory for `capacity` rows: the bytes from the header room on, and the rows within them."""
-        raw = np.empty(2 * _ROOM + capacity * self._dim * 4, np.uint8)
+        size = 2 * _ROOM + capacity * self._dim * 4
+        raw = np.empty(size, np.uint8) if self._folder is None else self._mapped(size, self._folder)
         skip = -raw.ctypes.data % _ROOM
         held = raw[skip : skip + _ROOM + capacity * self._dim * 4]
         return held, held[_ROOM:].view(np.float32).reshape(capacity, self._dim)
+
+    @staticmethod
+    def _mapped(size: int, folder: Path) -> NDArray[np.uint8]:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.truncate(size)
+            return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
+
+    @property
+    def last_part(self) -> int:
+        """The key of the last part appended; 0 if there is none."""
+        return int(self._part_keys[self._n - 1]) if self._n else 0
 
     def append(self, part_keys: Keys, record_keys: Keys, vectors: Vectors) -> None:
         """Add living rows behind those there are; their part keys are greater than all before."""
@@ -49,40 +68,57 @@ class RowBuffer:
         span = slice(self._n, end)
         self._part_keys[span] = part_keys
         self._record_keys[span] = record_keys
-        self._alive[span] = True
         self._matrix[span] = vectors
         self._n = end
-        self._n_alive += len(part_keys)
 
     def _grow(self, capacity: int) -> None:
         held, matrix = self._memory(capacity)
         matrix[: self._n] = self._matrix[: self._n]
         self._bytes, self._matrix = held, matrix
-        for name in ("_part_keys", "_record_keys", "_alive"):
+        for name in ("_part_keys", "_record_keys"):
             old = getattr(self, name)
             new = np.empty(capacity, old.dtype)
             new[: self._n] = old[: self._n]
             setattr(self, name, new)
 
     def bury(self, part_keys: Keys) -> None:
-        """Mark rows dead; keys that are not here are passed over."""
-        at = np.searchsorted(self._part_keys[: self._n], part_keys)
+        """Mark rows dead; keys that are not here, or dead already, are passed over."""
+        here = self._part_keys[: self._n]
+        at = np.searchsorted(here, part_keys)
         inside = at < self._n
-        at = at[inside][self._part_keys[at[inside]] == np.asarray(part_keys)[inside]]
-        at = at[self._alive[at]]
-        if not len(at):
-            return
-        alive = self._alive.copy()
-        alive[at] = False
-        self._alive = alive
-        self._n_alive -= len(np.unique(at))
+        at = at[inside][here[at[inside]] == np.asarray(part_keys)[inside]]
+        if len(at):
+            self._dead = np.union1d(self._dead, at)
+
+    def keep_only(self, part_keys: Keys) -> None:
+        """Mark all rows dead whose keys are not among `part_keys`, and remember that they are gone for good."""
+        self._gone = np.flatnonzero(~np.isin(self._part_keys[: self._n], part_keys))
+        self._dead = np.union1d(self._dead, self._gone)
+
+    @property
+    def n_gone(self) -> int:
+        """How many rows are held that are gone for good."""
+        return len(self._gone)
+
+    def without_gone(self) -> RowBuffer:
+        """A buffer of its own without the rows that are gone for good."""
+        stays = np.ones(self._n, dtype=bool)
+        stays[self._gone] = False
+        fresh = RowBuffer(self._dim, self._metric, int(np.count_nonzero(stays)), self._folder)
+        rows = self.rows()
+        fresh.append(rows.part_keys[stays], rows.record_keys[stays], rows.matrix[stays])
+        fresh.bury(rows.part_keys[self._dead])
+        return fresh
 
     def rows(self) -> Rows:
         """What there is now."""
         n = self._n
-        return Rows(
-            self._part_keys[:n], self._record_keys[:n], self._matrix[:n], self._alive[:n], self._n_alive
-        )
+        living = None
+        if len(self._dead):
+            mask = np.ones(n, dtype=bool)
+            mask[self._dead] = False
+            living = Allowed(mask)
+        return Rows(self._part_keys[:n], self._record_keys[:n], self._matrix[:n], living)
 
     def storage(self, n: int) -> Storage:
         """The first `n` rows as a FAISS flat index that reads this memory.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from search.errors import CollectionCorrupt, CollectionError
 from search.failpoints import Step, reached
 from search.index.contract import Rows
 from search.index.hnsw import Graph
+from search.index.ivf import Lists
+from search.index.structure import Kind, Structure
 from search.layout import Layout, sync_directory
 from search.types import Json, Space
 
@@ -27,19 +30,25 @@ class Snapshot:
     file: str
     sha256: str
     n: int
-    rows_sha256: str  # over the part keys that the graph's nodes stand for, in order
+    rows_sha256: str  # over the part keys of those rows, in order
+    kind: Kind = Kind.HNSW  # the only one in the first format
 
     def to_json(self) -> dict[str, Json]:
         """A JSON object that the constructor takes back as keywords."""
-        return asdict(self)
+        return asdict(self) | {"kind": self.kind.value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Snapshot:
+        """The snapshot that `to_json` wrote."""
+        return cls(**{**data, "kind": Kind(data.get("kind", Kind.HNSW))})
 
 
 def _rows_digest(rows: Rows, n: int) -> str:
     return hashlib.sha256(rows.part_keys[:n].astype("<i8").tobytes()).hexdigest()
 
 
-def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Graph) -> Snapshot:
-    """Write the graph to a new file, durable when this returns; the caller then records it in the catalog.
+def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, structure: Structure) -> Snapshot:
+    """Write the structure to a new file, durable when this returns; the caller then records it in the catalog.
 
     The file begins with a line that names the collection and the space, so that a file which strayed here from
     another collection is recognised.
@@ -48,7 +57,7 @@ def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Gr
         CollectionError: the disk is full or may not be written to.
     """
     try:
-        return _written(layout, catalog_uuid, space, rows, graph)
+        return _written(layout, catalog_uuid, space, rows, structure)
     except OSError as error:
         raise CollectionError(
             f"the index of space '{space.name}' cannot be written to {layout.indexes} ({error.strerror}); "
@@ -56,12 +65,12 @@ def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Gr
         ) from None
 
 
-def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph: Graph) -> Snapshot:
+def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, structure: Structure) -> Snapshot:
     reached(Step.SNAPSHOT_BEGUN)
     layout.indexes.mkdir(exist_ok=True)
-    label = {"collection": catalog_uuid, "space": space.name, "n": graph.n}
-    content = _MAGIC + json.dumps(label).encode() + b"\n" + graph.to_bytes()
-    name = f"{space.key}-{uuid.uuid4().hex[:12]}.hnsw"
+    label = {"collection": catalog_uuid, "space": space.name, "n": structure.n}
+    content = _MAGIC + json.dumps(label).encode() + b"\n" + structure.to_bytes()
+    name = f"{space.key}-{uuid.uuid4().hex[:12]}.{structure.kind}"
     temporary = layout.indexes / f"{name}.new"
     with temporary.open("wb") as file:
         half = len(content) // 2
@@ -75,16 +84,24 @@ def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, graph:
     temporary.rename(layout.indexes / name)
     sync_directory(layout.indexes)
     reached(Step.SNAPSHOT_RENAMED)
-    return Snapshot(name, hashlib.sha256(content).hexdigest(), graph.n, _rows_digest(rows, graph.n))
+    return Snapshot(
+        name,
+        hashlib.sha256(content).hexdigest(),
+        structure.n,
+        _rows_digest(rows, structure.n),
+        structure.kind,
+    )
 
 
-def read(layout: Layout, vouched: dict[str, Any], catalog_uuid: str, space: Space, rows: Rows) -> Graph:
-    """The graph that the catalog vouches for, after checking that it is whole and belongs to these rows.
+def read(
+    layout: Layout, vouched: Mapping[str, Any], catalog_uuid: str, space: Space, rows: Rows
+) -> Structure:
+    """The structure that the catalog vouches for, after checking that it is whole and belongs to these rows.
 
     Raises:
         CollectionCorrupt: the file is missing, torn, changed, or belongs to other rows or another collection.
     """
-    snapshot = Snapshot(**vouched)
+    snapshot = Snapshot.from_json(vouched)
     path = layout.indexes / Path(snapshot.file).name
     try:
         content = path.read_bytes()
@@ -94,13 +111,26 @@ def read(layout: Layout, vouched: dict[str, Any], catalog_uuid: str, space: Spac
         ) from None
     if hashlib.sha256(content).hexdigest() != snapshot.sha256 or not content.startswith(_MAGIC):
         raise CollectionCorrupt(f"the index {path} does not match its checksum; it will be built again")
-    label, _, graph = content[len(_MAGIC) :].partition(b"\n")
-    named = json.loads(label)
+    end = content.index(b"\n", len(_MAGIC))
+    named = json.loads(content[len(_MAGIC) : end])
     if (named["collection"], named["space"]) != (catalog_uuid, space.name):
         raise CollectionCorrupt(f"the index {path} belongs to another collection; it will be built again")
     if snapshot.n > len(rows) or _rows_digest(rows, snapshot.n) != snapshot.rows_sha256:
         raise CollectionCorrupt(f"the index {path} is of other rows; it will be built again")
-    return Graph.from_bytes(graph)
+    data = content[end + 1 :]
+    if snapshot.kind is Kind.HNSW:
+        return Graph.from_bytes(data, space.metric)
+    return Lists.from_bytes(data, snapshot.kind, space.metric)
+
+
+def exists(layout: Layout, snapshot: Snapshot) -> bool:
+    """Whether the file is still there: another process may have swept it before it was vouched for."""
+    return (layout.indexes / snapshot.file).is_file()
+
+
+def discard(layout: Layout, snapshot: Snapshot) -> None:
+    """Delete a file that will not be vouched for."""
+    (layout.indexes / snapshot.file).unlink(missing_ok=True)
 
 
 def quarantine(layout: Layout, file: str) -> Path | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 
-from sqlalchemy import Connection
+import numpy as np
 
 from search.catalog import reads
+from search.catalog.database import Transaction
 from search.catalog.reads import State
 from search.errors import CollectionCorrupt
 from search.index import snapshot
-from search.index.choose import Tuning
-from search.index.view import Look, View
+from search.index.choose import Wanted, choose
+from search.index.tune import Tuning
+from search.index.view import Look, Seen, View
 from search.layout import Layout
 from search.types import Space
 
@@ -29,65 +31,95 @@ class Views:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._views: dict[int, View] = {}
+        self._spaces: tuple[int, dict[str, Space]] = (-1, {})
         self._lock = threading.Lock()
 
-    def look(self, connection: Connection, state: State, space: Space) -> Look:
+    def spaces(self, transaction: Transaction, state: State) -> dict[str, Space]:
+        """All spaces by name, read anew only when one of them has changed."""
+        seq, spaces = self._spaces
+        if seq != state.spaces_seq:
+            spaces = reads.spaces(transaction)
+            self._spaces = (state.spaces_seq, spaces)
+        return spaces
+
+    def look(self, transaction: Transaction, state: State, space: Space) -> Look:
         """The space as of the reader's commit.
 
         Raises:
             Behind: the view is already further on; read again in a new transaction.
             CollectionCorrupt: packed vectors do not match their checksum.
         """
-        look = self.view(connection, state, space).look
-        if look.commit_seq != state.commit_seq:  # another thread moved the view on in this very moment
+        view = self._views.get(space.key)
+        if view is not None:
+            look = view.look
+            seen = look.seen
+            if seen.commit_seq == state.commit_seq and seen.spaces_seq == state.spaces_seq:
+                return look
+        look = self.view(transaction, state, space).look
+        if look.seen.commit_seq != state.commit_seq:  # another thread moved the view on in this very moment
             raise Behind
         return look
 
-    def view(self, connection: Connection, state: State, space: Space) -> View:
+    def view(self, transaction: Transaction, state: State, space: Space) -> View:
         """The view behind `look`, at the reader's commit."""
+        wanted = Seen(state.commit_seq, state.epoch, state.spaces_seq)
         with self._lock:
             view = self._views.get(space.key)
-            if view is None or view.epoch < state.epoch:
-                view = self._load(connection, state, space)
-                self._views[space.key] = view
-                return view
-        if view.epoch > state.epoch or view.look.commit_seq > state.commit_seq:
-            raise Behind
-        if view.look.commit_seq < state.commit_seq:
-            try:
-                with view.lock:
-                    self._catch_up(connection, state, view)
-            except BaseException:
-                # Some of the batches may have been applied: the view must not be told them twice.
-                with self._lock:
-                    self._views.pop(space.key, None)
-                raise
-        if view.look.commit_seq != state.commit_seq:
-            raise Behind
-        return view
+            if view is None:
+                view = self._views[space.key] = self._empty(transaction, space)
+        with view.lock:
+            seen = view.look.seen
+            if seen.commit_seq > state.commit_seq or seen.spaces_seq > state.spaces_seq:
+                raise Behind
+            if seen != wanted:
+                try:
+                    self._catch_up(transaction, wanted, space, view)
+                    if seen.spaces_seq != state.spaces_seq:
+                        self._take_index(transaction, state, space, view)
+                except BaseException:
+                    # Some of the batches may have been applied: the view must not be told them twice.
+                    with self._lock:
+                        self._views.pop(space.key, None)
+                    raise
+            return view
 
-    def _load(self, connection: Connection, state: State, space: Space) -> View:
-        view = View(space, state.epoch, capacity=reads.rows_in(connection, space))
-        self._catch_up(connection, state, view)
-        vouched = reads.snapshot(connection, space)
-        if vouched is not None:
-            found = reads.tuning(connection, space)
-            try:
-                graph = snapshot.read(self._layout, vouched, state.uuid, space, view.look.rows)
-            except CollectionCorrupt as error:
-                # The truth is in the catalog: until a writer builds the index again, every row is scanned.
-                log.warning("%s", error)
-            else:
-                view.adopt(graph, None if found is None else Tuning.from_json(found))
-        return view
+    def _empty(self, transaction: Transaction, space: Space) -> View:
+        n = reads.rows_in(transaction, space)
+        choice = choose(n, space.dim, Wanted.from_json(reads.wanted(transaction, space)))
+        return View(space, choice, n, self._layout.root)
 
-    def _catch_up(self, connection: Connection, state: State, view: View) -> None:
-        after = view.look.commit_seq
-        if after >= state.commit_seq:
+    def _catch_up(self, transaction: Transaction, wanted: Seen, space: Space, view: View) -> None:
+        seen = view.look.seen
+        if wanted.commit_seq == seen.commit_seq:
+            view.settle(np.empty(0, np.int64), wanted, space, pieces=False)
             return
-        for batch in reads.batches(connection, view.space, after, state.commit_seq):
+        if view.last_part and wanted.epoch != seen.epoch:
+            # Compaction may have dropped rows together with the tombstones that would have told of them.
+            view.keep_only(reads.part_keys(transaction, space))
+        pieces = reads.has_pieces(transaction, space, view.last_part)
+        for batch in reads.batches(transaction, space, view.last_part):
             view.apply(batch)
-        view.settle(reads.tombstones(connection, view.space, after), state.commit_seq)
+        view.settle(reads.tombstones(transaction, space, seen.commit_seq), wanted, space, pieces=pieces)
+
+    def _take_index(self, transaction: Transaction, state: State, space: Space, view: View) -> None:
+        """Search with the index that the catalog vouches for, where it is not the one in memory."""
+        vouched = reads.snapshot(transaction, space)
+        if vouched is None:
+            return
+        found = reads.tuning(transaction, space)
+        tuning = None if found is None else Tuning.from_json(found)
+        if vouched["file"] == view.snapshot and view.structure is not None:
+            if tuning != view.tuning:
+                view.adopt(view.structure, tuning, view.snapshot)
+            return
+        view.lay_out_anew()
+        try:
+            structure = snapshot.read(self._layout, vouched, state.uuid, space, view.look.rows)
+        except CollectionCorrupt as error:
+            # The truth is in the catalog: until a writer builds the index again, every row is scanned.
+            log.warning("%s", error)
+        else:
+            view.adopt(structure, tuning, vouched["file"])
 
     def forget(self) -> None:
         """Drop all views; they are loaded again when asked for."""

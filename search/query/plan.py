@@ -3,58 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 from search.errors import QueryError, UnknownSpace, WrongModality
+from search.index.approximate import ApproximateIndex
+from search.index.costs import Costs
 from search.types import Json, Modality, Space
-
-# What one visit to a node of the graph costs, in rows of a scan: its neighbours are scattered over memory, a scan
-# reads in order. Measured on 100,000 x 384 rows.
-_VISIT = 6.0
-_LINKS = 32  # neighbours of a node at the lowest level of the graph
-_GATHER = 2.0  # a gathered row is first copied
-_MOST_EFFORT = 2048
 
 
 class Method(StrEnum):
     """How the rows of a space are searched."""
 
-    SCAN = "scan"  # score every allowed row: exact
-    GRAPH = "graph"  # walk the HNSW graph, past the rows that are not allowed
+    SCAN = "scan"  # score every row: exact
+    GATHER = "gather"  # score the allowed rows alone: exact
+    INDEX = "index"  # look for candidates in the index, more of them where a filter leaves some out
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The method, and why: costs are in rows scanned."""
+    """The method, and why: what each way would take, in microseconds for one query."""
 
     method: Method
     n_rows: int
     n_allowed: int
-    scan_cost: float
-    graph_cost: float | None = None
+    scan_us: float
+    index_us: float | None = None
+    kind: str | None = None
     effort: int | None = None
+    candidates: int | None = None
 
     def to_json(self) -> dict[str, Json]:
         """For `explain`."""
-        said = asdict(self) | {"method": self.method.value}
-        return {name: value for name, value in said.items() if value is not None}
+        said: dict[str, Json] = {
+            "method": self.method.value,
+            "n_rows": self.n_rows,
+            "n_allowed": self.n_allowed,
+            "scan_us": round(self.scan_us, 1),
+        }
+        if self.index_us is not None:
+            said |= {
+                "index": self.kind,
+                "index_us": round(self.index_us, 1),
+                "effort": self.effort,
+                "candidates": self.candidates,
+            }
+        return said
 
 
-def plan(n_rows: int, n_allowed: int, n_indexed: int, k: int, effort: int) -> Plan:
-    """How to find the best k of `n_allowed` among `n_rows` living rows, `n_indexed` of which are in the graph.
+def plan(
+    n_rows: int, n_allowed: int, dim: int, k: int, index: ApproximateIndex | None, effort: int | None = None
+) -> Plan:
+    """How to find the best k of `n_allowed` among `n_rows` living rows.
 
-    A filter makes the graph walk longer: of the nodes it visits only one in n_rows / n_allowed counts.
+    A filter makes the index look for more candidates: of those only one in n_rows / n_allowed may be returned.
+    Costs are those measured when the index was tuned, else typical ones. `effort`, if given, is the user's wish for
+    the index.
     """
-    scan_cost = float(n_rows) if n_allowed == n_rows else n_allowed * _GATHER
-    if n_indexed == 0 or n_allowed == 0:
-        return Plan(Method.SCAN, n_rows, n_allowed, scan_cost)
-    selectivity = n_allowed / n_rows
-    needed = min(int(max(effort, 2 * k) / selectivity), _MOST_EFFORT)
-    tail = n_rows - min(n_indexed, n_rows)
-    graph_cost = needed * _LINKS * _VISIT + tail
-    method = Method.GRAPH if graph_cost < scan_cost and k <= needed else Method.SCAN
-    return Plan(method, n_rows, n_allowed, scan_cost, graph_cost, needed)
+    costs = Costs.typical(dim) if index is None else index.costs
+    every, picked = n_rows * costs.scan, n_allowed * costs.gather
+    exact = Method.GATHER if n_allowed < n_rows and picked < every else Method.SCAN
+    exact_us = min(every, picked if n_allowed < n_rows else every) / 1e3
+    if index is None or n_allowed == 0:
+        return Plan(exact, n_rows, n_allowed, exact_us)
+    width = index.candidates_for(k, n_allowed, n_rows)
+    needed = index.structure.effort_for(width, effort or index.effort)
+    tail = (len(index.rows) - index.n_indexed) * costs.scan
+    index_us = (needed * costs.walk + tail) / 1e3
+    method = Method.INDEX if index_us < exact_us else exact
+    return Plan(method, n_rows, n_allowed, exact_us, index_us, index.structure.kind.value, needed, width)
 
 
 def named(spaces: Mapping[str, Space], name: str) -> Space:

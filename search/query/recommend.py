@@ -112,13 +112,15 @@ def recommend(
 def _candidates(tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys) -> Keys:
     """Keys of the records to score, ascending."""
     found: list[Keys] = []
-    scan_all = all(taste.look.graph is None for taste in tastes)
+    scan_all = all(taste.look.approximate is None for taste in tastes)
     for taste in tastes:
         rows = taste.look.rows
-        allowed = rows.alive.copy() if matching is None else rows.alive & mask_of(rows, matching)
-        allowed &= ~mask_of(rows, excluded)
+        mask = ~mask_of(rows, excluded)
+        if matching is not None:
+            mask &= mask_of(rows, matching)
+        allowed = rows.allowed(mask)
         if scan_all:
-            found.append(np.unique(rows.record_keys[allowed]))
+            found.append(np.unique(rows.record_keys[allowed.mask]))
         else:
             wanted = max(k * _SHORTLIST, _LEAST)
             found.append(nearest(taste.look, taste.query, wanted, allowed)[0][0].record_keys)
@@ -128,7 +130,7 @@ def _candidates(tastes: Sequence[Taste], k: int, matching: Keys | None, excluded
 def _scored(taste: Taste, candidates: Keys) -> Found:
     """The best part of each candidate that has one in this space, in the order of the record keys."""
     rows = taste.look.rows
-    at = np.flatnonzero(mask_of(rows, candidates) & rows.alive)
+    at = rows.allowed(mask_of(rows, candidates)).positions
     matrix = rows.matrix if len(at) == len(rows) else rows.matrix[at]
     scores = similarity(matrix, taste.query, taste.space.metric)[0]
     owners = rows.record_keys[at]

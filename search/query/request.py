@@ -19,11 +19,18 @@ class Options:
     k: int = 10
     where: str | None = None
     explain: bool = False
+    effort: int | None = None  # how hard an approximate index looks; None takes what it was tuned to
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise QueryError(
                 f"k must be a whole number of at least 1, not {self.k!r}; say how many hits you want"
+            )
+        if self.effort is not None and (
+            isinstance(self.effort, bool) or not isinstance(self.effort, int) or self.effort < 1
+        ):
+            raise QueryError(
+                f"effort must be a whole number of at least 1, not {self.effort!r}; leave it out"
             )
         if self.where is not None and not isinstance(self.where, str):
             raise FilterError(f"the where-expression is a {type(self.where).__name__}; give a string", None)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from search.catalog import reads
-from search.index.contract import Rows
+from search.catalog.database import Transaction
+from search.index.contract import Allowed, Index, Rows
 from search.index.view import Look
 from search.query.plan import Method, Plan, plan
 from search.types import Hit, Json, Metric
@@ -36,58 +36,48 @@ def mask_of(rows: Rows, record_keys: Keys) -> NDArray[np.bool_]:
     return np.asarray(wanted[rows.record_keys])
 
 
-def allowed_rows(rows: Rows, matching: Keys | None, excluded: Keys | None) -> NDArray[np.bool_] | None:
-    """The mask (n,) of rows whose records match and are not excluded; None where all rows are allowed."""
-    if matching is None and (excluded is None or not len(excluded)):
-        return None
-    allowed = np.ones(len(rows), dtype=bool) if matching is None else mask_of(rows, matching)
-    if excluded is not None and len(excluded):
-        allowed &= ~mask_of(rows, excluded)
-    return allowed
-
-
 def nearest(
-    look: Look, queries: Vectors, k: int, allowed: NDArray[np.bool_] | None
+    look: Look, queries: Vectors, k: int, allowed: Allowed | None, effort: int | None = None
 ) -> tuple[list[Found], Plan]:
     """The best k records for each of `queries` (n_queries, dim), and how they were found.
 
-    A record may have many parts: the search widens until k different records are found or no row is left, so k
-    come back wherever k match.
+    Where a record may have many parts the search widens until k different records are found or no row is left, so
+    k come back wherever k match. `effort` overrides how hard an approximate index looks.
     """
-    rows = look.rows
-    n_allowed = rows.n_alive if allowed is None else int(np.count_nonzero(rows.alive & allowed))
-    n_indexed = look.graph.n_indexed if look.graph is not None else 0
-    effort = look.graph.effort if look.graph is not None else 0
-    found: list[Found | None] = [None] * len(queries)
+    rows, index = look.rows, look.approximate
+    n_allowed = rows.n_alive if allowed is None else allowed.n
     width = min(k, n_allowed)
-    chosen = plan(rows.n_alive, n_allowed, n_indexed, max(width, 1), effort)
-    while width and any(one is None for one in found):
-        way = plan(rows.n_alive, n_allowed, n_indexed, width, effort)
-        index = look.graph if way.method is Method.GRAPH and look.graph is not None else look.flat
-        open_queries = [number for number, one in enumerate(found) if one is None]
-        near = index.search(queries[open_queries], width, allowed, effort=way.effort)
-        for number, ids, scores in zip(open_queries, near.ids, near.scores, strict=True):
-            one = _best_parts(rows, ids, scores)
+    first = plan(rows.n_alive, n_allowed, look.space.dim, max(width, 1), index, effort)
+    if not width:
+        nothing = Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        return [nothing] * len(queries), first
+    found: list[Found | None] = [None] * len(queries)
+    way = first
+    while True:
+        searched: Index = index if index is not None and way.method is Method.INDEX else look.flat
+        left = [number for number, one in enumerate(found) if one is None]
+        asked = queries if len(left) == len(queries) else queries[left]
+        near = searched.search(asked, width, allowed, effort=effort)
+        scores = np.clip(near.scores, -1, 1) if look.flat.metric is Metric.COSINE else near.scores
+        owners = rows.record_keys[np.searchsorted(rows.part_keys, near.ids)]
+        for at, number in enumerate(left):
+            one = Found(near.ids[at], owners[at], scores[at])
+            if look.pieces:
+                one = _best_parts(one, k)
             if len(one.record_keys) >= k or width >= n_allowed:
-                found[number] = _first(one, k, look.flat.metric)
+                found[number] = one
+        if all(one is not None for one in found):
+            return [one for one in found if one is not None], first
         width = min(width * 4, n_allowed)
-    nothing = Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    return [nothing if one is None else one for one in found], chosen
+        way = plan(rows.n_alive, n_allowed, look.space.dim, width, index, effort)
 
 
-def _best_parts(rows: Rows, part_keys: Keys, scores: NDArray[np.float32]) -> Found:
-    """The first, which is the best, part of each record."""
-    owners = rows.record_keys[np.searchsorted(rows.part_keys, part_keys)]
-    _, first = np.unique(owners, return_index=True)
+def _best_parts(found: Found, k: int) -> Found:
+    """The first, which is the best, part of each record, of the first k records."""
+    _, first = np.unique(found.record_keys, return_index=True)
     first.sort()
-    return Found(part_keys[first], owners[first], scores[first])
-
-
-def _first(found: Found, k: int, metric: Metric) -> Found:
-    scores = found.scores[:k]
-    if metric is Metric.COSINE:
-        scores = np.clip(scores, -1, 1)  # rounding can put a cosine a hair outside
-    return Found(found.part_keys[:k], found.record_keys[:k], scores)
+    first = first[:k]
+    return Found(found.part_keys[first], found.record_keys[first], found.scores[first])
 
 
 def vectors_of(rows: Rows, part_keys: Sequence[int]) -> Vectors:
@@ -96,27 +86,28 @@ def vectors_of(rows: Rows, part_keys: Sequence[int]) -> Vectors:
 
 
 def hits(
-    connection: Connection,
+    transaction: Transaction,
     found: Sequence[Found],
-    spaces: Sequence[Sequence[str]],
+    spaces: str | Sequence[Sequence[str]],
     explain: Sequence[Sequence[Mapping[str, Json]]] | None = None,
+    *,
+    pieces: bool = True,
 ) -> list[list[Hit]]:
     """What is shown of each record found, for several queries in one question to the catalog.
 
-    `spaces` names, for each, the space whose part it was found by; `explain` likewise holds what to say of it.
+    `spaces` names the space whose part each was found by, or one for all; `explain` holds what to say of each;
+    `pieces` is False where all parts are whole records.
     """
-    wanted = {key for one in found for key in one.part_keys.tolist()}
-    shown = reads.shown(connection, wanted)
+    keys = [(one.part_keys if pieces else one.record_keys).tolist() for one in found]
+    wanted = keys[0] if len(keys) == 1 else list({key for some in keys for key in some})
+    shown = reads.shown(transaction, wanted, pieces=pieces)
     answers = []
     for query, one in enumerate(found):
         answer = []
-        for number, (part_key, score) in enumerate(
-            zip(one.part_keys.tolist(), one.scores.tolist(), strict=True)
-        ):
-            row = shown[part_key]
+        for number, (key, score) in enumerate(zip(keys[query], one.scores.tolist(), strict=True)):
+            id, uri, text, metadata, part = shown[key]
+            name = spaces if isinstance(spaces, str) else spaces[query][number]
             said = None if explain is None else explain[query][number]
-            answer.append(
-                Hit(row.id, score, spaces[query][number], row.text, row.uri, row.metadata, row.part, said)
-            )
+            answer.append(Hit(id, score, name, text, uri, metadata, part, said))
         answers.append(answer)
     return answers

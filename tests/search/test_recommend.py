@@ -221,6 +221,7 @@ def test_candidates_from_graphs_are_scored_exactly(tmp_path: Path, monkeypatch: 
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         shop.add([{"id": f"r{i}", "metadata": {"i": i}} for i in range(2500)], rows, space=name)
         held[name] = {f"r{i}": row for i, row in enumerate(rows)}
+    shop.index()
     assert [space["index"]["kind"] for space in shop.info()["spaces"]] == ["hnsw"] * 3  # type: ignore[union-attr,index,call-overload]
     weights = {"text": 1.0, "graph": 2.0}
     expected = by_hand(held, ["r1", "r2"], ["r4"], weights)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection
 
 import search
+from search.catalog.database import Transaction
 from search.catalog.reads import State
 from search.index.view import View
 from search.query.follow import Views
@@ -310,8 +310,8 @@ def test_a_look_is_of_the_readers_own_commit_or_of_none(
     c.add([{"id": "b"}], vectors[1:2], space="v")
     plain, moved = Views.view, []
 
-    def view(self: Views, connection: Connection, state: State, space: Space) -> View:
-        found = plain(self, connection, state, space)
+    def view(self: Views, transaction: Transaction, state: State, space: Space) -> View:
+        found = plain(self, transaction, state, space)
         if not moved:  # what the other thread does, once: a commit, and a question that follows it
             moved.append(c.add([{"id": "c"}], vectors[2:], space="v"))
             moved.append(c.search(vector=vectors[2], k=1)[0].id)

@@ -14,8 +14,9 @@ import pytest
 
 import search
 from search.collection import Collection
-from search.index import choose
-from search.query import plan
+from search.index import choose, tune
+from search.index.costs import Costs
+from search.index.hnsw import Graph
 
 DIM, N = 8, 600
 
@@ -24,8 +25,8 @@ DIM, N = 8, 600
 def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph from a hundred rows on, that every query walks, and so thoroughly that it is exact."""
     monkeypatch.setattr(choose, "FLAT_UP_TO", 100 * DIM)
-    monkeypatch.setattr(choose, "_EFFORTS", (1024,))
-    monkeypatch.setattr(plan, "_VISIT", 0.0)
+    monkeypatch.setattr(Graph, "efforts", (1024,))
+    monkeypatch.setattr(tune, "_measured_costs", lambda *_: Costs(scan=1e9, gather=1e9, walk=1.0))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def filled(path: Path, rows: np.ndarray, reverse: bool = False) -> Collection:
     shop = search.open(path)
     records = [{"id": f"r{i}", "metadata": {"i": i}} for i in range(N)]
     shop.add(records, rows[:N][::-1] if reverse else rows[:N], space="v")
+    shop.index()
     return shop
 
 
@@ -70,14 +72,14 @@ def right(shop: Collection, rows: np.ndarray, present: list[int] | None = None) 
 
 
 def test_a_graph_is_built_kept_and_read_again(shop: Collection, rows: np.ndarray) -> None:
-    assert method(shop, rows[0]) == "graph"
+    assert method(shop, rows[0]) == "index"
     right(shop, rows)
     (info,) = shop.info()["spaces"]  # type: ignore[misc,union-attr]
     assert info["index"]["kind"] == "hnsw"
     assert info["index"]["vectors"] == N
     assert info["index"]["recall"] >= 0.95
     again = search.open(shop.path, mode="r")
-    assert method(again, rows[0]) == "graph"
+    assert method(again, rows[0]) == "index"
     right(again, rows)
     assert again.search(vector=rows[:50], k=10) == shop.search(vector=rows[:50], k=10)
 
@@ -90,7 +92,7 @@ def test_what_came_after_the_snapshot_is_replayed(shop: Collection, rows: np.nda
     turned = rows.copy()
     turned[1] = -rows[1]
     for one in (shop, search.open(shop.path, mode="r")):
-        assert method(one, rows[0]) == "graph"
+        assert method(one, rows[0]) == "index"
         right(one, turned, sorted([*present, 1]))
         assert one.search(vector=-rows[1], k=1)[0].id == "r1"
     assert index_file(shop).name == json.loads(vouched(shop))["file"]
@@ -162,7 +164,7 @@ def test_a_damaged_file_is_never_answered_from(
     assert quarantined == ([path.name] if harm != "gone" else [])
     assert index_file(writer) != path
     for one in (writer, search.open(shop.path, mode="r")):
-        assert method(one, rows[0]) == "graph"
+        assert method(one, rows[0]) == "index"
         right(one, rows)
         assert one.check() == []
 
@@ -171,7 +173,7 @@ def test_compaction_rebuilds_a_damaged_index(shop: Collection, rows: np.ndarray)
     flipped(0.5)(index_file(shop))
     compacted = search.open(shop.path)
     compacted.compact()
-    assert (compacted.check(), method(compacted, rows[0])) == ([], "graph")
+    assert (compacted.check(), method(compacted, rows[0])) == ([], "index")
     right(compacted, rows)
 
 
@@ -205,7 +207,7 @@ def test_the_index_of_another_collection_is_noticed(
     right(again, rows)
     assert len(again.check()) == 1
     again.index()
-    assert (again.check(), method(again, rows[0])) == ([], "graph")
+    assert (again.check(), method(again, rows[0])) == ([], "index")
     right(again, rows)
 
 
@@ -233,6 +235,7 @@ def test_leftovers_are_swept_and_no_longer_in_the_way(shop: Collection, rows: np
     right(search.open(shop.path), rows)
     shop.compact()
     shop.add([{"id": f"n{i}"} for i in range(N)], rows[:N] + 5, space="v")
+    shop.index()
     assert index_file(shop).name == json.loads(vouched(shop))["file"]
 
 
@@ -250,7 +253,7 @@ def test_another_process_s_index_is_taken_over_not_quarantined(
     one.index()
     assert index_file(one) == path
     assert not one.layout.quarantine.exists()
-    assert method(one, rows[0]) == "graph"
+    assert method(one, rows[0]) == "index"
     right(one, rows)
 
 
@@ -267,5 +270,5 @@ def test_a_space_whose_rows_are_all_deleted_keeps_working(shop: Collection, rows
 
 def test_a_backup_takes_the_index_along(shop: Collection, rows: np.ndarray, tmp_path: Path) -> None:
     copy = search.open(shop.backup(tmp_path / "copy"), mode="r")
-    assert (method(copy, rows[0]), copy.check()) == ("graph", [])
+    assert (method(copy, rows[0]), copy.check()) == ("index", [])
     right(copy, rows)

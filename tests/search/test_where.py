@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import search
+from search.catalog import migrations
 from search.collection import Collection
 
 RECORDS: dict[str, dict[str, Any]] = {
@@ -288,7 +289,7 @@ def test_nothing_but_conditions_gets_through(shop: Collection, expression: str) 
             ask(expression)
     assert shop.count() == len(RECORDS) + 1
     connection = sqlite3.connect(shop.layout.catalog)
-    assert connection.execute("pragma user_version").fetchone() == (1,)
+    assert connection.execute("pragma user_version").fetchone() == (migrations.CURRENT,)
     connection.close()
 
 

@@ -1,0 +1,141 @@
+"""Records on their way into the catalog and out of it: their fields checked, their metadata as JSON text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from search.errors import QueryError
+from search.types import Json, Record
+
+_DEEPEST = 100  # levels of metadata: far from the recursion limits of those who will read them
+_LARGEST = 1 << 63  # whole numbers from here on do not fit the 64 bits that orjson reads
+# In front of metadata with such numbers, so that `decoded` gives them to the slower reader that keeps them whole.
+_SLOWLY = " "
+
+
+@dataclass(slots=True)
+class FieldNames:
+    """The metadata fields already in the catalog, so that only new names are written."""
+
+    known: set[str] = field(default_factory=set)
+    pending: set[str] = field(default_factory=set)  # written by the transaction in progress
+
+    def settle(self, *, committed: bool) -> None:
+        """The transaction is over: what it wrote is known, or is not there."""
+        if committed:
+            self.known |= self.pending
+        self.pending.clear()
+
+    def new_in(self, records: Sequence[Record]) -> set[str]:
+        """The dotted names of fields in these records that are not yet known."""
+        found: set[str] = set()
+        for record in records:
+            if record.metadata:
+                found.update(record.metadata)
+                if any(isinstance(value, Mapping) for value in record.metadata.values()):
+                    found.update(_names(record.metadata))
+        return found - self.known - self.pending
+
+
+def _names(metadata: Mapping[str, Json], prefix: str = "") -> Iterator[str]:
+    for name, value in metadata.items():
+        yield prefix + name
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
+
+
+def encoded(record: Record) -> str | None:
+    """The record's metadata as JSON text, or None where it says nothing.
+
+    Raises:
+        QueryError: the id is empty or not a string, a field has the wrong type, or the metadata are not JSON.
+    """
+    if not isinstance(record.id, str) or not record.id:
+        raise QueryError(
+            f"a record's id must be a string with at least one character, not {record.id!r}; set it"
+        )
+    if "\0" in record.id:  # SQLite's JSON, by which ids are looked up, ends a string there
+        raise QueryError(f"the id {record.id!r} holds a NUL character; leave it out")
+    for name in ("kind", "uri", "text"):
+        value = getattr(record, name)
+        if value is not None and not isinstance(value, str):
+            raise QueryError(
+                f"record '{record.id}': {name} must be a string, not {type(value).__name__}; convert it"
+            )
+    metadata: Any = record.metadata
+    if metadata is not None and not isinstance(metadata, Mapping):
+        kind = type(metadata).__name__
+        raise QueryError(f"record '{record.id}': metadata must be a JSON object, not {kind}; give a dict")
+    try:
+        said = None if metadata is None else _written(metadata)
+        for value in (record.id, record.kind, record.uri, record.text):
+            if value is not None and not value.isascii():
+                value.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise QueryError(f"record {record.id!r}: cannot be stored ({error}); use plain JSON values") from None
+    return said
+
+
+def decoded(text: str) -> dict[str, Json]:
+    """The metadata that `encoded` wrote."""
+    found: dict[str, Json] = json.loads(text) if text.startswith(_SLOWLY) else orjson.loads(text)
+    return found
+
+
+def _written(metadata: Mapping[str, Json]) -> str:
+    if type(metadata) is dict and all(map(_simple, metadata, metadata.values())):
+        return orjson.dumps(metadata).decode()
+    long_numbers = _check_levels(metadata)
+    said = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    said.encode("utf-8")
+    return _SLOWLY + said if long_numbers else said
+
+
+def _simple(name: object, value: object) -> bool:
+    """Whether orjson writes exactly what the standard library would: it is laxer, and silent about it."""
+    kind = type(value)
+    if type(name) is not str:
+        return False
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type] # it is a float
+    if kind is int:
+        return -_LARGEST <= value < _LARGEST  # type: ignore[operator] # it is an int
+    return kind is str or kind is bool or value is None
+
+
+def _check_levels(metadata: Mapping[str, Json]) -> bool:
+    """Refuse keys that JSON would turn into strings, and nesting that a reader could not follow.
+
+    Returns:
+        Whether there is a whole number of more than 64 bits.
+    """
+    long_numbers = False
+    level: list[Any] = [metadata]
+    for _ in range(_DEEPEST):
+        if not level:
+            return long_numbers
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                for key in value:
+                    if not isinstance(key, str):
+                        raise TypeError(f"the key {key!r} is not a string")
+                below += value.values()
+            elif isinstance(value, list | tuple):
+                below += value
+        long_numbers = long_numbers or any(
+            isinstance(value, int) and not -_LARGEST <= value < _LARGEST for value in below
+        )
+        # Each once, or a value that holds itself twice would double at every level.
+        level = list(
+            {id(value): value for value in below if isinstance(value, Mapping | list | tuple)}.values()
+        )
+    if level:
+        raise ValueError(f"the metadata are nested more than {_DEEPEST} levels deep")
+    return long_numbers
