@@ -97,7 +97,7 @@ def verify(
     """
     with search.open(path) as c:
         said = [line for line in c.check() if not any(word in line for word in spared)]
-        assert said == []
+        assert said == [], f"check: {said}"
         held = held_in(c, scratch)
         n_done = acknowledged + 1
         if not is_in(states[n_done], held):
@@ -118,7 +118,7 @@ def whole_or_absent(path: Path, number: int, acknowledged: int, states: list[Sta
         assert number > acknowledged, f"the backup of operation {number} was acknowledged, and is gone"
         return
     with search.open(copy) as c:
-        assert c.check() == []
+        assert (found := c.check()) == [], f"check: {found}"
         assert is_in(states[number], held_in(c, scratch))
         answers_as(c, states[number])
     shutil.rmtree(copy)
