@@ -119,7 +119,9 @@ def whole_or_absent(path: Path, number: int, acknowledged: int, states: list[Sta
         return
     with search.open(copy) as c:
         assert (found := c.check()) == [], f"check: {found}"
-        assert is_in(states[number], held_in(c, scratch))
+        assert is_in(states[number], held_in(c, scratch)), (
+            f"the backup of operation {number} holds another state"
+        )
         answers_as(c, states[number])
     shutil.rmtree(copy)
 
