@@ -6,14 +6,19 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import search
+from search.catalog import migrations
 from search.failpoints import Step
 from search.index import choose
 from tests.crash import workload
@@ -113,6 +118,31 @@ def test_killed_at_each_step_each_time(doers: Doers, tmp_path: Path) -> None:
             folder.mkdir()
             killed_at(doers, folder, step, occurrence)
     print(f"{sum(counts.values())} kills, one at each step reached")
+
+
+def test_killed_in_a_migration(doers: Doers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collection is of its old format, whole; and the next attempt brings it to the new one."""
+    path, journal, scratch = tmp_path / "c", tmp_path / "journal", tmp_path / "scratch"
+    doers.begin(Run(str(path), str(journal), seed=1, n=SCRIPTED))
+    assert doers.end() == 0
+    newer = Run(str(path), str(tmp_path / "newer"), seed=1, start=SCRIPTED, n=SCRIPTED + 3, newer=True)
+    for _ in range(2):
+        doers.begin(replace(newer, step=Step.MIGRATION_APPLIED.value))
+        assert doers.end() == -signal.SIGKILL
+        with search.open(path) as c:
+            assert c.info()["format"] == migrations.CURRENT
+    assert verified(path, SCRIPTED - 1, 1, scratch) == SCRIPTED
+    next_write_works(path)
+    doers.begin(newer)
+    assert doers.end() == 0
+    with pytest.raises(search.CollectionError, match="newer nearkin"):
+        search.open(path)
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS)  # to be put back at the end
+    monkeypatch.setattr(migrations, "CURRENT", migrations.CURRENT)
+    workload.add_format()
+    assert verified(path, SCRIPTED + 2, 1, scratch, since=SCRIPTED) == SCRIPTED + 3
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as catalog:
+        assert catalog.execute("select count(*) from record where colour = 'of ' || id").fetchone()[0] > 0
 
 
 def killed_at_random(doers: Doers, folder: Path, n_kills: int, seed: int, longest_s: float) -> None:

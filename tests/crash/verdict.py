@@ -127,9 +127,12 @@ def whole_or_absent(path: Path, number: int, acknowledged: int, states: list[Sta
 
 
 def next_write_works(path: Path) -> None:
-    """A commit, an index, a compaction and a deletion on what a crash has left."""
+    """A copy, a commit, an index, a compaction and a deletion on what a crash has left."""
     with search.open(path) as c:
         before = c.count()
+        with search.open(c.backup(workload.backup_of(path, workload.BACKED_UP))) as copy:
+            assert (copy.count(), copy.check()) == (before, [])
+        assert list(path.parent.glob(".*partial")) == []  # nor what a copy left that was cut short
         row = np.linspace(1, 2, workload.DIM)
         c.add([{"id": "after"}], [row], space=SPACE)
         c.index()

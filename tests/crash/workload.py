@@ -23,11 +23,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import search
 from search import failpoints
+from search.catalog import migrations
 from search.collection import Collection
 from search.failpoints import Step
 from search.index import choose
@@ -76,6 +78,7 @@ class Run:
     n: int | None = None  # operations; None goes on until killed
     step: str | None = None
     occurrence: int = 1
+    newer: bool = False  # it is a nearkin of the next format, see `add_format`
 
 
 def vectors_of(id: str, kept: Kept) -> np.ndarray:
@@ -96,18 +99,18 @@ _SCRIPT = (
     "update",
     "meta",
     "delete",
-    "backup",
     "compact",
     "parts",
     "add",
     "group",
     "index",
     "many",
+    "backup",
     "most",
     "compact",
-    "backup",
 )
 SCRIPTED = len(_SCRIPT)
+BACKED_UP = _SCRIPT.index("backup")  # the number of the first copy
 
 
 def stream(seed: int) -> Iterator[tuple[Operation, State]]:
@@ -200,9 +203,24 @@ def apply(c: Collection, operation: Operation) -> None:
             c.add(records, np.concatenate(rows), space=SPACE)
 
 
+def _one_more(connection: Any) -> None:
+    """A migration that touches the layout and every record."""
+    statement = getattr(connection, "exec_driver_sql", connection.execute)
+    statement("alter table record add column colour text not null default 'grey'")
+    statement("update record set colour = 'of ' || id")
+
+
+def add_format() -> None:
+    """Make the nearkin of this process one format newer than it is."""
+    migrations.MIGRATIONS = (*migrations.MIGRATIONS, _one_more)
+    migrations.CURRENT = len(migrations.MIGRATIONS)
+
+
 def work(run: Run) -> None:
     """Do the run, telling the journal each operation that was acknowledged, and at the end each step's count."""
     choose.FLAT_UP_TO = FLAT_UP_TO
+    if run.newer:
+        add_format()
     reached: Counter[str] = Counter()
 
     def hook(step: Step) -> None:
