@@ -66,22 +66,30 @@ def build(folder: Path) -> Path:
     return library
 
 
+def environment(library: Path, root: Path, log: Path, **more: str) -> dict[str, str]:
+    """The variables of a process whose file operations below `root` go to `log`; see tracing.c for more of them."""
+    return {
+        **os.environ,
+        "LD_PRELOAD": str(library),
+        "TRACE_ROOT": str(root),
+        "TRACE_LOG": str(log),
+        **more,
+    }
+
+
 def record(library: Path, root: Path, mark: Path, command: list[str], lie: str | None = None) -> list[Event]:
     """Run a command to its end; every event below `root`, and every write to `mark` as a mark.
 
     `lie` is a pattern of paths whose syncs are answered with success and neither done nor recorded.
     """
     log = mark.with_suffix(".trace")
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(library),
-        "TRACE_ROOT": str(root),
-        "TRACE_LOG": str(log),
-        "TRACE_MARK": str(mark),
-        **({} if lie is None else {"TRACE_LIE": lie}),
-    }
+    lies = {} if lie is None else {"TRACE_LIE": lie}
     done = subprocess.run(
-        command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True
+        command,
+        env=environment(library, root, log, TRACE_MARK=str(mark), **lies),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     events = parsed(log.read_bytes())

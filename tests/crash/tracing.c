@@ -1,9 +1,10 @@
 /* Records what a process does to the files below one directory; preloaded into it by tests/crash/trace.py.
  *
  * TRACE_ROOT is the directory, TRACE_LOG where the events go, TRACE_MARK a file whose writes become marks in the
- * log, TRACE_LIE a pattern: syncs of paths that match it are answered with success and not done. Every event is
- * done and logged under one lock, so that the log has the order in which things happened. The shared memory of
- * SQLite (-shm) is left out: it is made anew after a crash.
+ * log, TRACE_LIE a pattern: syncs of paths that match it are answered with success and not done. TRACE_FULL is how
+ * many writes the disk has room for: from then on it is full. Every event is done and logged under one lock, so that
+ * the log has the order in which things happened. The shared memory of SQLite (-shm) is left out: it is made anew
+ * after a crash.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,6 +28,7 @@ enum { OUTSIDE, INSIDE, MARK };
 static struct { char what; uint64_t ino; } open_files[MOST];
 static const char *root, *mark, *lie;
 static int out = -1;
+static long room = -1; /* writes until the disk is full; < 0: never */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct __attribute__((packed)) head { char kind; uint64_t ino; int64_t at; uint32_t first, second; };
@@ -34,6 +36,7 @@ struct __attribute__((packed)) head { char kind; uint64_t ino; int64_t at; uint3
 __attribute__((constructor)) static void begin(void) {
     const char *log = getenv("TRACE_LOG");
     root = getenv("TRACE_ROOT"), mark = getenv("TRACE_MARK"), lie = getenv("TRACE_LIE");
+    if (getenv("TRACE_FULL")) room = atol(getenv("TRACE_FULL"));
     if (!root || !log) return;
     int fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     out = fcntl(fd, F_DUPFD_CLOEXEC, 900); /* out of the way of those who count their files */
@@ -120,6 +123,11 @@ static ssize_t put(int fd, const void *data, size_t n, off_t at) { /* at < 0: wh
     if (!is(fd, INSIDE) && !is(fd, MARK))
         return at < 0 ? syscall(SYS_write, fd, data, n) : syscall(SYS_pwrite64, fd, data, n, at);
     pthread_mutex_lock(&lock);
+    if (room == 0 && is(fd, INSIDE)) {
+        pthread_mutex_unlock(&lock);
+        return errno = ENOSPC, -1;
+    }
+    if (room > 0 && is(fd, INSIDE)) room--;
     ssize_t done = at < 0 ? syscall(SYS_write, fd, data, n) : syscall(SYS_pwrite64, fd, data, n, at);
     if (done > 0 && is(fd, MARK)) say('M', 0, 0, data, done, NULL);
     if (done > 0 && is(fd, INSIDE)) { /* after an append, too, the file stands at the end of what was written */
