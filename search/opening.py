@@ -60,12 +60,17 @@ def _check_there(layout: Layout) -> None:
         )
 
 
+def _foreign(path: Path) -> bool:
+    """Whether this cannot be all that a power loss left of the making of a catalog."""
+    return path.name != f"{Layout(path.parent).catalog.name}-journal"
+
+
 def _make(layout: Layout) -> None:
     root = layout.root
     try:
         if root.exists() and not root.is_dir():
             raise CollectionError(f"{root} is a file, not a directory; name another place for the collection")
-        if root.is_dir() and not layout.catalog.exists() and any(root.iterdir()):
+        if root.is_dir() and not layout.catalog.exists() and any(map(_foreign, root.iterdir())):
             raise CollectionError(
                 f"{root} holds other files and no collection; name an empty or a new directory"
             )

@@ -152,6 +152,7 @@ def back_up(layout: Layout, database: Database, target: Path) -> Path:
         shutil.rmtree(partial.root, ignore_errors=True)
         partial.indexes.mkdir(parents=True)
         database.back_up(partial.catalog)
+        reached(Step.BACKUP_COPIED)
         copy = Database(partial.catalog, read_only=False)
         with copy.reading() as transaction:
             spaces = reads.spaces(transaction)
@@ -170,7 +171,11 @@ def back_up(layout: Layout, database: Database, target: Path) -> Path:
         copy.close()
         for path in (partial.catalog, *partial.indexes.iterdir()):
             _sync(path)
+        for directory in (partial.indexes, partial.root):  # or names in them could be gone after a power loss
+            sync_directory(directory)
+        reached(Step.BACKUP_SYNCED)
         partial.root.rename(target)
+        reached(Step.BACKUP_RENAMED)
         sync_directory(target.parent)
     except OSError as error:
         raise CollectionError(

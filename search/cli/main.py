@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -12,6 +17,7 @@ from search.cli import output, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
+_STOPPED = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
 
 def application(summary: str) -> typer.Typer:
@@ -26,7 +32,7 @@ def application(summary: str) -> typer.Typer:
 
 
 def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
-    """Run the command; 0 done, 1 failed (one line on stderr), 2 usage, 130 interrupted."""
+    """Run the command; 0 done, 1 failed (one line on stderr), 2 usage, 130 interrupted, 143 terminated."""
     # Model libraries draw bars and warn on their own; here only our own progress is shown.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -34,10 +40,12 @@ def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
     # encoding 2 to 3 times slower. It is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(args=arguments)
+        with _terminable():
+            app(args=arguments)
     except SystemExit as stop:  # how the command line library ends, after it has shown a usage error
-        if stop.code == 130:
-            return _failed("interrupted; what was committed is kept, run again to go on", 130)
+        if stop.code in _STOPPED:
+            what = _STOPPED[stop.code]
+            return _failed(f"{what}; what was committed is kept, run again to go on", stop.code)
         return stop.code if isinstance(stop.code, int) else 0
     except NearkinError as error:
         return _failed(str(error), 1)
@@ -52,6 +60,23 @@ def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
         said = f"{type(error).__name__}: {error}"
         return _failed(f"{said}; this is a bug, please report it with what {_TRACE}=1 prints", 1)
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block in good order, as Ctrl-C does: what is begun is rolled back, and a line says so."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _failed(message: str, code: int) -> int:

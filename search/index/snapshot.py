@@ -68,6 +68,7 @@ def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, structure
 def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, structure: Structure) -> Snapshot:
     reached(Step.SNAPSHOT_BEGUN)
     layout.indexes.mkdir(exist_ok=True)
+    sync_directory(layout.root)  # or the directory itself could be gone after a power loss
     label = {"collection": catalog_uuid, "space": space.name, "n": structure.n}
     content = _MAGIC + json.dumps(label).encode() + b"\n" + structure.to_bytes()
     name = f"{space.key}-{uuid.uuid4().hex[:12]}.{structure.kind}"

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import search
-from search.collection import Collection
+from search.catalog import migrations
 from search.failpoints import Step
 from search.index import choose
 from tests.crash import workload
-from tests.crash.workload import (
-    FLAT_UP_TO,
-    SPACE,
-    Run,
-    State,
-    last_acknowledged,
-    metadata_of,
-    stream,
-    vectors_of,
-)
-
-_SCRIPTED = 12  # operations of the scripted workload: each kind at least once
+from tests.crash.verdict import next_write_works, told, verify
+from tests.crash.workload import FLAT_UP_TO, SCRIPTED, Run, last_acknowledged
 
 
 class Doers:
@@ -79,76 +70,26 @@ def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "FLAT_UP_TO", FLAT_UP_TO)
 
 
-def held_in(c: Collection, target: Path) -> dict[str, tuple[dict[str, object], np.ndarray]]:
-    """The metadata and vectors of each record."""
-    c.export(target, vectors=True)
-    lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
-    return {line["id"]: (line["metadata"], np.array(line["vectors"].get(SPACE, []))) for line in lines}
-
-
-def is_in(state: State, held: dict[str, tuple[dict[str, object], np.ndarray]]) -> bool:
-    """Whether exactly this state is held, down to the numbers of each vector."""
-    if set(state) != set(held):
-        return False
-    for id, kept in state.items():
-        metadata, vectors = held[id]
-        expected = vectors_of(id, kept)
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-        if metadata != metadata_of(kept) or vectors.shape != expected.shape:
-            return False
-        if not np.allclose(vectors, expected, atol=1e-6):
-            return False
-    return True
-
-
-def verify(path: Path, acknowledged: int, seed: int, scratch: Path) -> int:
-    """Open what a kill has left, and hold it against what was acknowledged; the number of operations done."""
-    states: list[State] = [{}, *(state for _, state in itertools.islice(stream(seed), acknowledged + 2))]
-    with search.open(path) as c:
-        assert c.check() == []
-        held = held_in(c, scratch)
-        if is_in(states[acknowledged + 1], held):
-            n_done = acknowledged + 1
-        else:
-            assert is_in(states[acknowledged + 2], held), "neither without nor with the commit in flight"
-            n_done = acknowledged + 2
-        assert c.count() == len(held)
-        if held:
-            owners = [id for id, (_, vectors) in held.items() for _ in vectors]
-            rows = np.concatenate([vectors for _, vectors in held.values()])
-            for owner, (hit,) in zip(owners, c.search(vector=rows, k=1), strict=True):
-                assert (hit.id, round(hit.score, 5)) == (owner, 1.0)
-    return n_done
-
-
-def next_write_works(path: Path) -> None:
-    with search.open(path) as c:
-        before = c.count()
-        row = np.linspace(1, 2, workload.DIM)
-        c.add([{"id": "after"}], [row], space=SPACE)
-        c.index()
-        assert c.search(vector=row)[0].id == "after"
-        c.compact()
-        assert c.delete("after") == 1
-        assert (c.count(), c.check()) == (before, [])
+def verified(path: Path, acknowledged: int, seed: int, scratch: Path, since: int = 0) -> int:
+    return verify(path, acknowledged, *told(seed, acknowledged + 2), scratch, since=since)
 
 
 def counted(doers: Doers, folder: Path) -> dict[str, int]:
     """How often each step is reached by the scripted workload, when nobody dies."""
     journal = folder / "whole.journal"
-    doers.begin(Run(str(folder / "whole"), str(journal), seed=1, n=_SCRIPTED))
+    doers.begin(Run(str(folder / "whole"), str(journal), seed=1, n=SCRIPTED))
     assert doers.end() == 0
-    assert verify(folder / "whole", _SCRIPTED - 1, 1, folder / "scratch") == _SCRIPTED
+    assert verified(folder / "whole", SCRIPTED - 1, 1, folder / "scratch") == SCRIPTED
     counts: dict[str, int] = json.loads(journal.read_text().splitlines()[-1])
     return counts
 
 
 def killed_at(doers: Doers, folder: Path, step: Step, occurrence: int) -> None:
     path, journal = folder / "c", folder / "journal"
-    run = Run(str(path), str(journal), seed=1, n=_SCRIPTED, step=step.value, occurrence=occurrence)
+    run = Run(str(path), str(journal), seed=1, n=SCRIPTED, step=step.value, occurrence=occurrence)
     doers.begin(run)
     assert doers.end() == -signal.SIGKILL
-    verify(path, last_acknowledged(journal), 1, folder / "scratch")
+    verified(path, last_acknowledged(journal), 1, folder / "scratch")
     next_write_works(path)
 
 
@@ -179,6 +120,31 @@ def test_killed_at_each_step_each_time(doers: Doers, tmp_path: Path) -> None:
     print(f"{sum(counts.values())} kills, one at each step reached")
 
 
+def test_killed_in_a_migration(doers: Doers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collection is of its old format, whole; and the next attempt brings it to the new one."""
+    path, journal, scratch = tmp_path / "c", tmp_path / "journal", tmp_path / "scratch"
+    doers.begin(Run(str(path), str(journal), seed=1, n=SCRIPTED))
+    assert doers.end() == 0
+    newer = Run(str(path), str(tmp_path / "newer"), seed=1, start=SCRIPTED, n=SCRIPTED + 3, newer=True)
+    for _ in range(2):
+        doers.begin(replace(newer, step=Step.MIGRATION_APPLIED.value))
+        assert doers.end() == -signal.SIGKILL
+        with search.open(path) as c:
+            assert c.info()["format"] == migrations.CURRENT
+    assert verified(path, SCRIPTED - 1, 1, scratch) == SCRIPTED
+    next_write_works(path)
+    doers.begin(newer)
+    assert doers.end() == 0
+    with pytest.raises(search.CollectionError, match="newer nearkin"):
+        search.open(path)
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS)  # to be put back at the end
+    monkeypatch.setattr(migrations, "CURRENT", migrations.CURRENT)
+    workload.add_format()
+    assert verified(path, SCRIPTED + 2, 1, scratch, since=SCRIPTED) == SCRIPTED + 3
+    with closing(sqlite3.connect(path / "catalog.sqlite")) as catalog:
+        assert catalog.execute("select count(*) from record where colour = 'of ' || id").fetchone()[0] > 0
+
+
 def killed_at_random(doers: Doers, folder: Path, n_kills: int, seed: int, longest_s: float) -> None:
     """Kill the writer of one collection again and again, each time at another moment."""
     rng = random.Random(seed)
@@ -194,7 +160,7 @@ def killed_at_random(doers: Doers, folder: Path, n_kills: int, seed: int, longes
         os.kill(pid, signal.SIGKILL)
         assert doers.end() == -signal.SIGKILL
         acknowledged = max(n_done - 1, last_acknowledged(journal))
-        n_done = verify(path, acknowledged, seed, folder / "scratch")
+        n_done = verified(path, acknowledged, seed, folder / "scratch", since=n_done)
         n_mid += n_done - 1 - acknowledged
     next_write_works(path)
     print(f"\n{n_kills} kills, {n_done} operations; {n_mid} were whole though not yet acknowledged")

@@ -1,9 +1,11 @@
 """The work that is killed: a stream of commits that can be told again, and a process that forks doers of it.
 
     python -m tests.crash.workload
+    python -m tests.crash.workload '{"path": ...}'
 
-Run so, it imports once and then forks one child for each line on its standard input (a JSON object, see `Run`),
-printing the child's pid; so a kill costs a fork and not a start of Python. The tests import the rest.
+With a run (a JSON object, see `Run`) it does it and ends. Without, it imports once and then forks one child for each
+run on its standard input, printing the child's pid; so a kill costs a fork and not a start of Python. The tests
+import the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -20,11 +23,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import search
 from search import failpoints
+from search.catalog import migrations
 from search.collection import Collection
 from search.failpoints import Step
 from search.index import choose
@@ -56,6 +61,7 @@ class Operation:
     """One commit of the stream (or none, for upkeep): what is written, or deleted."""
 
     kind: str
+    number: int
     records: Mapping[str, Kept] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
     group: int = -1
@@ -72,12 +78,19 @@ class Run:
     n: int | None = None  # operations; None goes on until killed
     step: str | None = None
     occurrence: int = 1
+    newer: bool = False  # it is a nearkin of the next format, see `add_format`
 
 
 def vectors_of(id: str, kept: Kept) -> np.ndarray:
     """The vectors (n_parts, DIM) of a record at a version: no two alike."""
     rng = np.random.default_rng([zlib.crc32(id.encode()), kept.version])
     return rng.standard_normal((kept.n_parts, DIM)).astype(np.float32)
+
+
+def text_of(id: str) -> str:
+    """The text of a record, which never changes: long enough that deleting many leaves pages to give back."""
+    n = zlib.crc32(id.encode()) % 3000
+    return (f"{id} " * (n // len(id) + 1))[:n]
 
 
 _SCRIPT = (
@@ -92,12 +105,16 @@ _SCRIPT = (
     "group",
     "index",
     "many",
+    "backup",
+    "most",
     "compact",
 )
+SCRIPTED = len(_SCRIPT)
+BACKED_UP = _SCRIPT.index("backup")  # the number of the first copy
 
 
 def stream(seed: int) -> Iterator[tuple[Operation, State]]:
-    """Endless operations, each with the state after it; the first dozen are always of the same kinds."""
+    """Endless operations, each with the state after it; the first are always of the kinds of the script."""
     rng = random.Random(seed)
     state: dict[str, Kept] = {}
     number = 0
@@ -106,8 +123,8 @@ def stream(seed: int) -> Iterator[tuple[Operation, State]]:
             _SCRIPT[number]
             if number < len(_SCRIPT)
             else rng.choices(
-                ("add", "many", "update", "parts", "meta", "delete", "group", "index", "compact"),
-                (30, 6, 18, 10, 8, 12, 3 if len(state) < _MOST else 40, 5, 5),
+                ("add", "many", "update", "parts", "meta", "delete", "group", "index", "compact", "backup"),
+                (30, 6, 18, 10, 8, 12, 3 if len(state) < _MOST else 40, 5, 5, 2),
             )[0]
         )
         operation = _drawn(kind, number, rng, state)
@@ -120,25 +137,27 @@ def stream(seed: int) -> Iterator[tuple[Operation, State]]:
 
 def _drawn(kind: str, number: int, rng: random.Random, state: State) -> Operation:
     some = rng.sample(sorted(state), min(len(state), rng.randint(1, 8)))
+    records: dict[str, Kept] = {}
+    gone: tuple[str, ...] = ()
+    group = -1
     if kind in ("add", "many"):
         n = rng.randint(1, 6) if kind == "add" else 70
-        return Operation(kind, {f"r{number}-{i}": Kept(number, 1, rng.randrange(_GROUPS)) for i in range(n)})
-    if kind == "update":
-        return Operation(kind, {id: replace(state[id], version=number, n_parts=1) for id in some})
-    if kind == "parts":
+        records = {f"r{number}-{i}": Kept(number, 1, rng.randrange(_GROUPS)) for i in range(n)}
+    elif kind == "update":
+        records = {id: replace(state[id], version=number, n_parts=1) for id in some}
+    elif kind == "parts":
         fresh = [f"p{number}-{i}" for i in range(2)]
-        made = {id: Kept(number, rng.randint(1, 4), rng.randrange(_GROUPS)) for id in [*fresh, *some[:2]]}
-        return Operation(kind, made)
-    if kind == "meta":
-        return Operation(kind, {id: replace(state[id], note=number) for id in some})
-    if kind == "delete":
-        return Operation(kind, gone=tuple(some))
-    if kind == "group":
+        records = {id: Kept(number, rng.randint(1, 4), rng.randrange(_GROUPS)) for id in [*fresh, *some[:2]]}
+    elif kind == "meta":
+        records = {id: replace(state[id], note=number) for id in some}
+    elif kind == "delete":
+        gone = tuple(some)
+    elif kind == "most":
+        gone = tuple(rng.sample(sorted(state), len(state) * 2 // 3))
+    elif kind == "group":
         group = rng.randrange(_GROUPS)
-        return Operation(
-            kind, gone=tuple(id for id, kept in state.items() if kept.group == group), group=group
-        )
-    return Operation(kind)
+        gone = tuple(id for id, kept in state.items() if kept.group == group)
+    return Operation(kind, number, records, gone, group)
 
 
 def metadata_of(kept: Kept) -> dict[str, int]:
@@ -146,14 +165,28 @@ def metadata_of(kept: Kept) -> dict[str, int]:
     return {"group": kept.group} | ({} if kept.note is None else {"note": kept.note})
 
 
+def backup_of(path: Path, number: int) -> Path:
+    """Where operation `number` of the stream puts its copy of the collection."""
+    return path.with_name(f"{path.name}-backup-{number}")
+
+
 def apply(c: Collection, operation: Operation) -> None:
     """Do it; durable when this returns."""
-    records = [Record(id, metadata=metadata_of(kept)) for id, kept in operation.records.items()]
+    meta = operation.kind == "meta"  # a text that is not given stays
+    records = [
+        Record(id, text=None if meta else text_of(id), metadata=metadata_of(kept))
+        for id, kept in operation.records.items()
+    ]
     if operation.kind == "index":
         c.index()
     elif operation.kind == "compact":
         c.compact()
-    elif operation.kind == "delete":
+    elif operation.kind == "backup":
+        target = backup_of(c.path, operation.number)
+        if target.exists():  # done before the kill, but not acknowledged
+            shutil.rmtree(target)
+        c.backup(target)
+    elif operation.kind in ("delete", "most"):
         c.delete(list(operation.gone))
     elif operation.kind == "group":
         c.delete(where=f"group = {operation.group}")
@@ -170,9 +203,24 @@ def apply(c: Collection, operation: Operation) -> None:
             c.add(records, np.concatenate(rows), space=SPACE)
 
 
+def _one_more(connection: Any) -> None:
+    """A migration that touches the layout and every record."""
+    statement = getattr(connection, "exec_driver_sql", connection.execute)
+    statement("alter table record add column colour text not null default 'grey'")
+    statement("update record set colour = 'of ' || id")
+
+
+def add_format() -> None:
+    """Make the nearkin of this process one format newer than it is."""
+    migrations.MIGRATIONS = (*migrations.MIGRATIONS, _one_more)
+    migrations.CURRENT = len(migrations.MIGRATIONS)
+
+
 def work(run: Run) -> None:
     """Do the run, telling the journal each operation that was acknowledged, and at the end each step's count."""
     choose.FLAT_UP_TO = FLAT_UP_TO
+    if run.newer:
+        add_format()
     reached: Counter[str] = Counter()
 
     def hook(step: Step) -> None:
@@ -228,4 +276,7 @@ def last_acknowledged(journal: Path) -> int:
 
 
 if __name__ == "__main__":
-    serve()
+    if len(sys.argv) > 1:
+        work(Run(**json.loads(sys.argv[1])))
+    else:
+        serve()
