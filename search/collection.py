@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import Connection
 
 from search import upkeep
-from search.catalog import reads, where
+from search.catalog import fields, reads
+from search.catalog import where as language
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.writes import FieldNames
@@ -24,7 +25,7 @@ from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options, asked, pictures, texts, weights
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Space
-from search.vectors import checked
+from search.vectors import Keys, checked
 from search.writer import Writer
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Collection:
         with self.writing() as writer:
             with self._database.reading() as connection:
                 if where is not None:
-                    keys = reads.matching(connection, _condition(connection, where)).tolist()
+                    keys = _matching(connection, where).tolist()
                 else:
                     wanted = [ids] if isinstance(ids, str) else list(ids or ())
                     keys = sorted(reads.keys_of(connection, wanted).values())
@@ -157,7 +158,7 @@ class Collection:
             FilterError: the expression cannot be used.
         """
         with self._database.reading() as connection:
-            return reads.count(connection, None if where is None else _condition(connection, where))
+            return reads.count(connection) if where is None else len(_matching(connection, where))
 
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str, and means one query
@@ -299,6 +300,19 @@ class Collection:
         with self.writing():
             upkeep.index_all(self._layout, self._database, self._views, progress)
 
+    def index_field(self, name: str, *, drop: bool = False) -> None:
+        """Keep the values of a metadata field sorted, so that a filter on it need not read the records.
+
+        Args:
+            name: the field, a nested one with dots.
+            drop: forget them again.
+
+        Raises:
+            QueryError: no record has such a field, or there is nothing to drop.
+        """
+        with self.writing(), self._database.writing() as connection:
+            (fields.drop if drop else fields.declare)(connection, name)
+
     def compact(self) -> dict[str, Json]:
         """Drop deleted vectors from the disk and build the indexes anew where that is due.
 
@@ -319,7 +333,7 @@ class Collection:
     def export(self, path: str | Path, *, vectors: bool = False, where: str | None = None) -> int:
         """Write the records to a .jsonl file, with their vectors if asked; how many there were."""
         with self._database.reading() as connection:
-            condition = None if where is None else _condition(connection, where)
+            condition = None if where is None else language.asked(connection, where).test
             return upkeep.export(connection, Path(path).expanduser(), condition, vectors=vectors)
 
     @property
@@ -356,5 +370,5 @@ def _record(given: Record | Mapping[str, Any]) -> Record:
     return Record(**given)
 
 
-def _condition(connection: Connection, expression: str) -> ColumnElement[bool]:
-    return where.parse(expression, reads.fields(connection))
+def _matching(connection: Connection, expression: str) -> Keys:
+    return language.matching(connection, language.asked(connection, expression))

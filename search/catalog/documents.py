@@ -6,10 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Integer, and_, case, cast, func, literal_column
+from sqlalchemy import ColumnElement, Float, Integer, and_, case, cast, func, literal_column, or_
 
 _DOTS = 4  # dots of a field that may belong to a key instead of leading a level down
+_DATE: ColumnElement[str] = literal_column("'[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'")
 _DATE_LIKE: ColumnElement[str] = literal_column("'[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'")
+_DATE_AND_TIME: ColumnElement[str] = literal_column(
+    "'[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ][0-9][0-9]:[0-9][0-9]*'"
+)
 _EPOCH = 210_866_760_000  # seconds from the beginning of the Julian days to 1970
 
 # Where SQLite has one order for all values (numbers, then texts, then blobs), so that one index serves
@@ -57,21 +61,32 @@ def moment(text: ColumnElement[Any]) -> ColumnElement[Any]:
     A date alone is its first moment; a time without an offset is UTC. The fraction of a second is read apart
     from the rest, since versions of SQLite differ in how they round it.
     """
-    day = func.substr(text, literal_column("1"), literal_column("10"))
-    behind = func.substr(text, literal_column("20"))
-    # Up to the second, then the offset: what follows the digits of the fraction.
-    whole = func.substr(text, literal_column("1"), literal_column("19")).op("||")(
-        func.ltrim(behind, literal_column("'.0123456789'"))
-    )
-    seconds = cast(func.julianday(whole) * literal_column("86400.0") + literal_column("0.5"), Integer)
-    fraction = literal_column("'0'").op("||")(
-        func.substr(text, literal_column("20"), literal_column("7"))  # microseconds; the rest is dropped
-    )
-    micros = cast(cast(fraction, Float) * literal_column("1e6") + literal_column("0.5"), Integer)
-    # `+0 days` makes SQLite count, which turns 30 February into a day of March.
+    day = _piece(text, 1, 10)
     is_date = and_(
-        date_like(text),
-        func.date(day, literal_column("'+0 days'")) == day,
-        func.julianday(text).is_not(None),
+        or_(text.op("glob")(_DATE), text.op("glob")(_DATE_AND_TIME)),
+        # SQLite takes 30 February; `+0 days` makes it count, which turns that into a day of March.
+        or_(
+            _piece(text, 9, 2) <= literal_column("'28'"),
+            func.date(day, literal_column("'+0 days'")) == day,
+        ),
     )
-    return case((is_date, (seconds - literal_column(str(_EPOCH))) * literal_column("1000000") + micros))
+    # Up to the second, then the offset: what follows the digits of the fraction.
+    whole = _piece(text, 1, 19).op("||")(
+        func.ltrim(func.substr(text, literal_column("20")), literal_column("'.0123456789'"))
+    )
+    # Microseconds; what is finer is dropped.
+    fraction = cast(literal_column("'0'").op("||")(_piece(text, 20, 7)), Float)
+    micros = cast(fraction * literal_column("1e6") + literal_column("0.5"), Integer)
+    has_fraction = _piece(text, 20, 1) == literal_column("'.'")
+    # julianday is NULL for what is no time.
+    precise = case((func.julianday(text).is_not(None), _seconds(whole) * literal_column("1000000") + micros))
+    return case((is_date, case((has_fraction, precise), else_=_seconds(text) * literal_column("1000000"))))
+
+
+def _seconds(text: ColumnElement[Any]) -> ColumnElement[Any]:
+    seconds = cast(func.julianday(text) * literal_column("86400.0") + literal_column("0.5"), Integer)
+    return seconds - literal_column(str(_EPOCH))
+
+
+def _piece(text: ColumnElement[Any], first: int, length: int) -> ColumnElement[Any]:
+    return func.substr(text, literal_column(str(first)), literal_column(str(length)))

@@ -33,7 +33,7 @@ from sqlalchemy.types import NullType
 
 from search.catalog import reads, schema
 from search.catalog.documents import date_like, moment, paths, typed
-from search.catalog.spelling import hint
+from search.catalog.spelling import hint, shown
 from search.errors import QueryError
 
 _TOGETHER = 2048  # new records taken in at a time: fewer cost more each, more are read from JSON meanwhile
@@ -89,13 +89,17 @@ def declare(connection: Connection, name: str) -> None:
     Raises:
         QueryError: no record has such a field, or its name cannot be used.
     """
+    if not isinstance(name, str):
+        raise QueryError(f"the name of a field is a {type(name).__name__}; give a string")
     known = reads.fields(connection)
     if name in _OWN and name not in known:
         raise QueryError(f"'{name}' is not in the metadata; only fields of the metadata can be declared")
     if name not in known:
-        raise QueryError(f"no record has a field '{name}'; {hint(name, known)}")
+        raise QueryError(f"no record has a field '{shown(name)}'; {hint(name, known)}")
     if '"' in name:
-        raise QueryError(f"the field {name} has a quote in its name and cannot be filtered on; rename it")
+        raise QueryError(
+            f"the field {shown(name)} has a quote in its name and cannot be filtered on; rename it"
+        )
     if name in declared(connection):
         _take_in(connection)
         return
@@ -117,7 +121,7 @@ def drop(connection: Connection, name: str) -> None:
     """
     there = declared(connection)
     if name not in there:
-        raise QueryError(f"the field '{name}' is not declared; {hint(name, there)}")
+        raise QueryError(f"the field '{shown(str(name))}' is not declared; {hint(str(name), there)}")
     if len(there) == 1:  # nothing is left, so that filling pays for nothing
         _stop(connection)
         for table in (indexed_value, indexed_path, indexed_field):
@@ -132,6 +136,9 @@ def drop(connection: Connection, name: str) -> None:
 def problems(connection: Connection) -> list[str]:
     """Declared fields whose sorted values are not those of the records, one line for each."""
     if not declared(connection):
+        there = "select count(*) from sqlite_master where name = 'indexed_field'"
+        if connection.exec_driver_sql(there).scalar_one():
+            return ["the declared fields are no longer followed; declare them again (nearkin index-field)"]
         return []
     value = indexed_value.c
     kept = select(value.field_key, value.record_key, value.value.label("value")).subquery("kept")
@@ -154,7 +161,8 @@ def problems(connection: Connection) -> list[str]:
     foreign = select(kept.c.field_key).where(
         ~select(true.c.value).where(same, true.c.value.is_not(None)).exists()
     )
-    wrong = missing.union_all(foreign).subquery("wrong")
+    undated = select(value.field_key).where(value.moment.is_distinct_from(moment(value.value)))
+    wrong = missing.union_all(foreign, undated).subquery("wrong")
     query = (
         select(indexed_field.c.name, func.count())
         .join(wrong, wrong.c.field_key == indexed_field.c.key)
@@ -162,7 +170,7 @@ def problems(connection: Connection) -> list[str]:
         .order_by(indexed_field.c.name)
     )
     return [
-        f"the declared field '{name}' differs from {n} records; run `nearkin index-field {name} --drop`, "
+        f"the declared field '{shown(name)}' differs from {n} of the records; drop it (nearkin index-field --drop), "
         "then declare it again"
         for name, n in connection.execute(query)
     ]

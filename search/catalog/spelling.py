@@ -6,6 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 _MOST = 12  # names listed where none is near
+_SHOWN = 60  # characters of a name
+
+
+def shown(name: str) -> str:
+    """A name as a message of one line has room for it."""
+    line = " ".join(name.split())
+    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -15,5 +22,5 @@ def hint(name: str, known: Iterable[str]) -> str:
         return "there are none"
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"there are: {', '.join(names[:_MOST])}{', …' if len(names) > _MOST else ''}"
+        return f"did you mean {' or '.join(map(shown, near))}?"
+    return f"there are: {', '.join(map(shown, names[:_MOST]))}{', …' if len(names) > _MOST else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -10,12 +11,16 @@ from sqlglot import TokenType
 from sqlglot import expressions as exp
 from sqlglot.errors import SqlglotError
 
+from search.catalog.spelling import shown
 from search.errors import FilterError
 
 GRAMMAR = "comparisons, and, or, not, ( ), in, between, like and is null"
 _LONGEST = 100_000  # characters
-_SHOWN = 60  # characters of a refused piece that a message repeats
 _DIALECT = "sqlite"
+_CLOSED = re.compile(
+    r"""'[^']*' | "[^"]*" | `[^`]*` | \[[^]]*] | --[^\n]* | /\*.*?\*/""", re.DOTALL | re.VERBOSE
+)
+_OPENED = re.compile(r"""['"`[]|/\*""")
 
 
 def parsed(expression: str, fields: Collection[str]) -> exp.Expr:
@@ -66,7 +71,7 @@ def _unreadable(expression: str, position: int) -> FilterError:
 def word_of_sql(expression: str, fields: Collection[str], position: int) -> FilterError | None:
     """The error for a field whose name is a word of SQL, if one stands at the fault or before it."""
     for token in reversed(_tokens(expression)):
-        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER, TokenType.VAR):
+        if token.token_type in (TokenType.STRING, TokenType.IDENTIFIER):  # the latter is quoted already
             continue
         if token.start <= position and token.text in fields and not _may_be_field(token.text):
             return FilterError(
@@ -103,27 +108,40 @@ def _fault(error: SqlglotError, expression: str) -> int:
     line: int | None = details[0].get("line")
     column: int | None = details[0].get("col")
     if line is None or column is None:
-        return 0
+        return _unclosed(expression)
     start = sum(len(row) + 1 for row in expression.split("\n")[: line - 1]) + column
     return max(0, min(start - len(details[0].get("highlight") or ""), len(expression) - 1))
+
+
+def _unclosed(expression: str) -> int:
+    """Where the quote or comment begins that nothing ends; that alone sqlglot does not place."""
+    at = 0
+    while at < len(expression):
+        closed = _CLOSED.match(expression, at)
+        if closed is None and _OPENED.match(expression, at):
+            return at
+        at = closed.end() if closed else at + 1
+    return 0
 
 
 def said(node: exp.Expr) -> str:
     """The piece of the expression, as far as a message has room for it."""
     try:
-        words = " ".join(node.sql().split())
+        return shown(node.sql())
     except (SqlglotError, RecursionError):
         return node.key
-    return words if len(words) <= _SHOWN else words[:_SHOWN] + "…"
 
 
 def position(node: exp.Expr, expression: str) -> int:
     """The character at which a piece of the expression begins, as near as it is known."""
     there: exp.Expr | None = node
+    words = said(node).lower()
     while there is not None:
         starts: list[int] = [
             part.meta["start"] for part in there.find_all(exp.Identifier, exp.Literal) if "start" in part.meta
         ]
+        if not starts and there is node:  # such as null, or true
+            starts = [token.start for token in _tokens(expression) if token.text.lower() == words]
         if starts:
             return min(starts)
         there = there.parent

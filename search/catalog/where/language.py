@@ -22,7 +22,7 @@ from sqlglot import expressions as exp
 
 from search.catalog import fields as declarations
 from search.catalog import reads, schema
-from search.catalog.spelling import hint
+from search.catalog.spelling import hint, shown
 from search.catalog.where import faults, literals
 from search.catalog.where.columns import Declared, Metadata, Operand, Own, Spaces, joined
 from search.catalog.where.condition import Condition, Every, Node, Some
@@ -65,9 +65,9 @@ def asked(connection: Connection, expression: str) -> Condition:
     """The condition that an expression states on the records of this catalog.
 
     Raises:
-        FilterError: it cannot be used; see `condition`.
+        FilterError: it cannot be used; see `understood`.
     """
-    return condition(
+    return understood(
         expression,
         reads.fields(connection),
         list(reads.spaces(connection)),
@@ -76,11 +76,11 @@ def asked(connection: Connection, expression: str) -> Condition:
 
 
 def parse(expression: str, fields: Collection[str], spaces: Collection[str] = ()) -> ColumnElement[bool]:
-    """The test that `expression` states, on the table of records; see `condition`."""
-    return condition(expression, fields, spaces).test
+    """The test that `expression` states, on the table of records; see `understood`."""
+    return understood(expression, fields, spaces).test
 
 
-def condition(
+def understood(
     expression: str, fields: Collection[str], spaces: Collection[str] = (), declared: Collection[str] = ()
 ) -> Condition:
     """What `expression` asks of a record.
@@ -195,17 +195,17 @@ class _Translation:
             return
         if isinstance(operand, Own) and isinstance(stated, Moment):
             return
+        what = "a date" if isinstance(stated, Moment) else faults.said(value)
         raise self._fault(
-            f"'{faults.said(field)}' is a string and cannot be compared with {faults.said(value)}; "
-            "put the value in quotes",
+            f"'{faults.said(field)}' is a string and cannot be compared with {what}; put the value in quotes",
             field,
         )
 
     def _check_space(self, operand: Operand, stated: Value, value: exp.Expr) -> None:
         if isinstance(operand, Spaces) and stated not in self._spaces:
-            position = faults.position(value, self._text)
+            position, name = faults.position(value, self._text), str(stated)
             raise FilterError(
-                f"no space is called '{stated}' (character {position + 1}); {hint(str(stated), self._spaces)}",
+                f"no space is called '{shown(name)}' (character {position + 1}); {hint(name, self._spaces)}",
                 position,
             )
 
@@ -218,8 +218,9 @@ class _Translation:
                 node,
             )
         if not _is_field(node) or not all(isinstance(part, exp.Identifier) for part in node.parts):
-            raise self._fault(
-                f"'{faults.said(node)}' stands where a field should; write field, comparison, value", node
+            position = faults.position(node, self._text)
+            raise faults.word_of_sql(self._text, self._fields, position) or FilterError(
+                f"'{faults.said(node)}' stands where a field should; write field, comparison, value", position
             )
         names = [part.name for part in node.parts]
         dotted = ".".join(names)
@@ -231,11 +232,12 @@ class _Translation:
             position = faults.position(node, self._text)
             near = hint(dotted, {*self._fields, *_OWN})
             raise FilterError(
-                f"no record has a field '{dotted}' (character {position + 1}); {near}", position
+                f"no record has a field '{shown(dotted)}' (character {position + 1}); {near}", position
             )
         if '"' in dotted:
             raise self._fault(
-                f"the field {dotted} has a quote in its name and cannot be filtered on; rename it", node
+                f"the field {shown(dotted)} has a quote in its name and cannot be filtered on; rename it",
+                node,
             )
         if dotted in self._declared and names == dotted.split("."):
             return Declared(dotted)

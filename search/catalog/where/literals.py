@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, bindparam, func
 
+from search.catalog.spelling import shown
+
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
@@ -66,7 +68,7 @@ def day(said: str) -> Moment:
         ValueError: there is no such date, or it is written in another way.
     """
     if not _DATE.fullmatch(said):
-        raise ValueError(f"'{said}' is not a date; write it as date '2024-01-31'")
+        raise ValueError(f"'{shown(said)}' is not a date; write it as date '2024-01-31'")
     try:
         return Moment((date.fromisoformat(said) - _EPOCH.date()) // timedelta(microseconds=1))
     except ValueError:
@@ -80,7 +82,7 @@ def time(said: str) -> Moment:
         ValueError: there is no such time, or it is written in another way.
     """
     if not _TIME.fullmatch(said):
-        raise ValueError(f"'{said}' is not a time; write it as timestamp '2024-01-31T10:00:00+01:00'")
+        raise ValueError(f"'{shown(said)}' is not a time; write it as timestamp '2024-01-31T10:00:00+01:00'")
     try:
         stated = datetime.fromisoformat(said)
         if stated.tzinfo is None:

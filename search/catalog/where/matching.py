@@ -38,7 +38,7 @@ class _Search:
         if node.lookup is None:
             return self._tested(node.test)
         found = self._looked_up(node.lookup)
-        return np.setdiff1d(self._all(), found, assume_unique=True) if node.lookup.complement else found
+        return _without(self._all(), found) if node.lookup.complement else found
 
     def _every(self, parts: Sequence[Node]) -> Keys:
         """Look up what can be, those first that leave few, and test what is left for the rest."""
@@ -50,7 +50,7 @@ class _Search:
             elif found is None:
                 found = self.keys(part)
             elif isinstance(part, Term) and part.lookup is not None and part.lookup.complement:
-                found = found[~np.isin(found, self._looked_up(part.lookup), assume_unique=True)]
+                found = _without(found, self._looked_up(part.lookup))
             else:
                 found = found[np.isin(found, self.keys(part), assume_unique=True)]
         if not rest:
@@ -68,7 +68,7 @@ class _Search:
         found = [self.keys(part) for part in parts if _can_look_up(part)]
         if rest := [part.test for part in parts if not _can_look_up(part)]:
             found.append(self._tested(or_(*rest)))
-        return np.unique(np.concatenate(found))
+        return _each_once(np.concatenate(found))
 
     def _tested(self, test: ColumnElement[bool]) -> Keys:
         return self._sorted([select(schema.record.c.key.label("key")).where(test)])
@@ -97,10 +97,20 @@ class _Search:
         arrays = [np.fromstring(one, np.int64, sep=",") for one in said if one]
         if not arrays:
             return np.empty(0, np.int64)
-        joined = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
-        if (joined[1:] > joined[:-1]).all():
-            return joined
-        return np.unique(joined)
+        return _each_once(np.concatenate(arrays))
+
+
+def _without(keys: Keys, others: Keys) -> Keys:
+    return keys[~np.isin(keys, others, assume_unique=True)]
+
+
+def _each_once(keys: Keys) -> Keys:
+    """The keys, ascending, without repetition; for this np.unique takes several times as long."""
+    rising = keys[1:] > keys[:-1]
+    if not rising.all():
+        keys = np.sort(keys)
+        rising = keys[1:] > keys[:-1]
+    return keys if rising.all() else keys[np.concatenate(([True], rising))]
 
 
 def _can_look_up(node: Node) -> bool:
