@@ -68,6 +68,7 @@ QUESTIONS = {
     "price in (3, 4.5, 'x')": lambda row: row["price"] in (3, 4.5),
     "price is null": lambda row: row["price"] is None,
     "price is not null and name = 'z'": lambda row: row["price"] is not None and row["name"] == "z",
+    "name >= 'A' and price is null": lambda row: row["price"] is None,
     "name like 'ab%'": lambda row: row["name"] in ("ab", "Abc", "aBcd"),
     "name like 'AB_'": lambda row: row["name"] == "Abc",
     "name like 'ä%'": lambda row: row["name"] == "ä",
@@ -282,6 +283,10 @@ def test_what_is_in_two_stretches() -> None:
     assert stretch(Sign.ABOVE, 3).within(stretch(Sign.AT_LEAST, 3)) == Span(
         End(3, open=True), End("", open=True)
     )
+    assert stretch(Sign.AT_LEAST, 3).within(stretch(Sign.ABOVE, 3)) == Span(
+        End(3, open=True), End("", open=True)
+    )
+    assert stretch(Sign.AT_MOST, 3).within(stretch(Sign.BELOW, 3)) == Span(None, End(3, open=True))
     assert stretch(Sign.AT_LEAST, 3).within(stretch(Sign.AT_MOST, 3)).is_point
     assert not stretch(Sign.ABOVE, 3).within(stretch(Sign.AT_MOST, 3)).is_point
     assert stretch(Sign.ABOVE, 3).within(stretch(Sign.ABOVE, "a")) == Span(
