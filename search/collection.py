@@ -358,6 +358,20 @@ class Collection:
         assert isinstance(spaces_now, list)
         return {one["name"]: one["index"] for one in spaces_now if space in (None, one["name"])}
 
+    def index_field(self, name: str, *, drop: bool = False) -> None:
+        """Keep the values of a metadata field sorted, so that a filter on it need not read the records.
+
+        Args:
+            name: the field, a nested one with dots.
+            drop: forget them again.
+
+        Raises:
+            QueryError: no record has such a field, or there is nothing to drop.
+        """
+        with self.writing(), self._database.writing() as transaction:
+            fields = _conditions().fields
+            (fields.drop if drop else fields.declare)(transaction, name)
+
     def compact(self, progress: Progress | None = None) -> dict[str, Json]:
         """Drop deleted vectors from the disk and build the indexes anew where that is due.
 
@@ -446,8 +460,11 @@ def _record(given: Record | Mapping[str, Any]) -> Record:
     return Record(**given)
 
 
+# A question without a where-expression needs no SQLAlchemy, which takes as long to import as all else together.
+
+
 def _conditions() -> ModuleType:
-    """What works with where-expressions; imported when the first is used, since SQLAlchemy takes long."""
+    """What works with where-expressions."""
     from search.catalog import conditions
 
     return conditions

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import compaction, conditions, migrations, reads, writes
+from search.catalog import compaction, migrations, reads, writes
 from search.catalog.database import Database, Transaction
 from search.errors import CollectionCorrupt, CollectionError
 from search.failpoints import Step, reached
@@ -40,6 +40,8 @@ def size_on_disk(layout: Layout) -> int:
 
 def info(layout: Layout, database: Database) -> dict[str, Json]:
     """What the collection holds; read from the catalog alone, so it costs little."""
+    from search.catalog import fields  # by SQLAlchemy, which a question without a filter need not wait for
+
     with database.reading() as transaction:
         state = reads.state(transaction)
         counts = reads.counts(transaction)
@@ -66,6 +68,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
             "commit": state.commit_seq,
             "records": transaction.value("select count(*) from record"),
             "fields": list(reads.fields(transaction)),
+            "indexed_fields": fields.declared(transaction),
             "bytes": size_on_disk(layout),
             "spaces": spaces,
         }
@@ -87,6 +90,8 @@ def _index_info(transaction: Transaction, space: Space) -> dict[str, Json]:
 
 def check(layout: Layout, database: Database) -> list[str]:
     """One line for each thing found damaged; none if all is well."""
+    from search.catalog import fields  # as in `info`
+
     found: list[str] = []
     with database.reading() as transaction:
         said = transaction.sql("pragma integrity_check(20)")
@@ -94,6 +99,7 @@ def check(layout: Layout, database: Database) -> list[str]:
         state = reads.state(transaction)
         for space in reads.spaces(transaction).values():
             found += _check_space(transaction, layout, state, space)
+        found += fields.problems(transaction)
     return found
 
 
@@ -221,6 +227,8 @@ def export(transaction: Transaction, target: Path, expression: str | None, *, ve
 
 
 def _chunks(transaction: Transaction, expression: str | None) -> Any:
+    from search.catalog import conditions
+
     some: list[reads.Stored] = []
     for one in conditions.records(transaction, expression):
         some.append(one)

@@ -1,26 +1,18 @@
-"""Questions to the catalog that hold a where-expression, put together with SQLAlchemy."""
+"""Questions to the catalog that hold a where-expression."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import select
 
-from search.catalog import reads, schema, where
+from search.catalog import fields, reads, schema, where
 from search.catalog.database import Transaction
 from search.vectors import Keys
 
+__all__ = ["count", "fields", "matching", "records", "undeclared"]
+
 _RECORD = tuple(schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata"))
-
-
-def condition(transaction: Transaction, expression: str) -> ColumnElement[bool]:
-    """The condition that a where-expression states.
-
-    Raises:
-        FilterError: it cannot be used.
-    """
-    return where.parse(expression, reads.fields(transaction))
 
 
 def matching(transaction: Transaction, expression: str, changed_since: int | None = None) -> Keys:
@@ -29,23 +21,25 @@ def matching(transaction: Transaction, expression: str, changed_since: int | Non
     Raises:
         FilterError: the expression cannot be used.
     """
-    query = select(schema.record.c.key).where(condition(transaction, expression))
-    if changed_since is not None:
-        query = query.where(schema.record.c.changed > changed_since)
-    rows = transaction.execute(query.order_by(schema.record.c.key))
-    return np.array([row[0] for row in rows.fetchall()], dtype=np.int64)
+    condition = where.asked(transaction, expression)
+    if changed_since is None:
+        return where.matching(transaction, condition)
+    changed = select(schema.record.c.key).where(schema.record.c.changed > changed_since, condition.test)
+    return reads.key_array(transaction.execute(changed.order_by(schema.record.c.key)))
 
 
-def count(transaction: Transaction, expression: str | None) -> int:
-    """How many records there are, or match.
+def undeclared(transaction: Transaction, expression: str) -> tuple[str, ...]:
+    """The metadata fields that an expression compares, and that a declaration would make quick to look up."""
+    return where.asked(transaction, expression).undeclared
+
+
+def count(transaction: Transaction, expression: str) -> int:
+    """How many records match.
 
     Raises:
         FilterError: the expression cannot be used.
     """
-    query = select(func.count()).select_from(schema.record)
-    if expression is not None:
-        query = query.where(condition(transaction, expression))
-    return int(transaction.execute(query).fetchone()[0])
+    return len(matching(transaction, expression))
 
 
 def records(transaction: Transaction, expression: str | None = None) -> Iterator[reads.Stored]:
@@ -56,5 +50,5 @@ def records(transaction: Transaction, expression: str | None = None) -> Iterator
     """
     query = select(*_RECORD).order_by(schema.record.c.key)
     if expression is not None:
-        query = query.where(condition(transaction, expression))
+        query = query.where(where.asked(transaction, expression).test)
     return map(reads.stored, transaction.execute(query))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,7 @@ class Database:
         self._free: list[sqlite3.Connection] = []
         self._closed = False
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._free)  # should nobody close the collection
 
     def connect(self) -> sqlite3.Connection:
         """A connection of the caller's own, in autocommit mode; the caller closes it."""
@@ -155,9 +157,7 @@ class Database:
         """Give back all connections; those still lent follow when their block ends."""
         with self._lock:
             self._closed = True
-            free, self._free = self._free, []
-        for driver in free:
-            driver.close()
+            _close_all(self._free)
 
     def back_up(self, target: Path) -> None:
         """Copy the database to `target` while it may be written to (SQLite's online backup)."""
@@ -193,3 +193,8 @@ class Database:
         if "readonly" in said or "unable to open" in said:
             return CollectionError(f"{self.path} cannot be opened for this ({said}); check its permissions")
         return CollectionError(f"{self.path}: {said}; run `nearkin check` on it")
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        connections.pop().close()

@@ -7,6 +7,7 @@ import os
 import platform
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ class WriteLock:
     def _take(self, wait_s: float) -> None:
         if self._file is None:
             self._file = self._layout.lock.open("ab")
+            weakref.finalize(self, self._file.close)  # should nobody close the collection
         give_up = time.monotonic() + wait_s
         while True:
             try:

@@ -70,6 +70,11 @@ def stored(row: Sequence[Any]) -> Stored:
     return Stored(key, Record(id, kind, uri, text, decoded(metadata)))
 
 
+def key_array(rows: Iterable[Sequence[Any]]) -> Keys:
+    """The first column of the rows."""
+    return np.array([row[0] for row in rows], dtype=np.int64)
+
+
 def state(transaction: Transaction) -> State:
     """The counters, as of the reader's transaction."""
     return State(*transaction.sql(_STATE).fetchone())
@@ -175,7 +180,7 @@ def tombstones(transaction: Transaction, space: Space, after: int = -1) -> Keys:
         "select part_key from tombstone where space_key = ? and commit_seq > ? order by part_key",
         (space.key, after),
     )
-    return np.array([row[0] for row in rows], dtype=np.int64)
+    return key_array(rows)
 
 
 def parts_of(transaction: Transaction, space: Space, record_keys: Iterable[int]) -> dict[int, list[int]]:
@@ -297,4 +302,4 @@ def counts(transaction: Transaction) -> dict[int, tuple[int, int]]:
 def changed_since(transaction: Transaction, commit_seq: int) -> Keys:
     """Keys of the records added or changed in commits later than this, ascending; deleted ones are not told."""
     rows = transaction.sql("select key from record where changed > ? order by key", (commit_seq,))
-    return np.array([row[0] for row in rows], dtype=np.int64)
+    return key_array(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+from rich.markup import escape
 
 from search.cli import output
 from search.errors import CollectionError, UnknownRecord
@@ -169,6 +170,26 @@ def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> N
         raise CollectionError(f"{len(found)} problems found in {collection}; see above for each")
 
 
+def index_field(
+    name: Annotated[
+        str, typer.Argument(metavar="FIELD", help="A field of the metadata, such as price or maker.city.")
+    ],
+    collection: CollectionOption = HERE,
+    drop: Annotated[bool, typer.Option("--drop", help="No longer keep its values sorted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep the values of a metadata field sorted, so that --where on it is quick."""
+    _must_exist(collection)
+    with _open(collection, "rw") as opened:
+        opened.index_field(name, drop=drop)
+    if as_json:
+        output.document({"field": name, "declared": not drop})
+    else:
+        output.console().print(
+            f"{escape(name)} is {'no longer declared' if drop else 'declared: filters on it are quick'}"
+        )
+
+
 def compact(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
     """Drop deleted vectors from the disk and bring the indexes up to date."""
     _must_exist(collection)
@@ -239,5 +260,5 @@ def _must_exist(collection: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
-    for verb in (search, recommend, get, delete, info, check, compact, backup, export, models):
+    for verb in (search, recommend, get, delete, info, check, index_field, compact, backup, export, models):
         app.command()(verb)

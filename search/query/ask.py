@@ -140,6 +140,8 @@ class Asker:
             "encode_ms": round(encoding_s * 1e3, 3),
             "search_ms": round((time.perf_counter() - started) * 1e3, 3),
         }
+        if options.where is not None and (advice := self._matching().advice(transaction, options.where)):
+            said["advice"] = advice
         told = [[said] * len(one.part_keys) for one in found]
         return run.hits(transaction, found, space.name, told, pieces=look.pieces)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import search
-from search.catalog import migrations
+from search.catalog import migrations, where
 from search.collection import Collection
 
 RECORDS: dict[str, dict[str, Any]] = {
@@ -30,6 +30,16 @@ RECORDS: dict[str, dict[str, Any]] = {
         "50%": "a_b",
     },
     "big": {"n": 2**63, "m": 2**53 + 1, "t": "2024-05-01"},
+    "words": {
+        "order": 1,
+        "from": 2,
+        "null": 3,
+        "case": 4,
+        "text": "own?",
+        "year": 1999,
+        "date": "x",
+        "if": 5,
+    },
     "small": {"n": -5, "m": 2**53, "t": "2024-04-30"},
     "true": {"n": True},
 }
@@ -41,7 +51,27 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     records = [search.Record(id, metadata=metadata) for id, metadata in RECORDS.items()]
     shop.add(records, [[float(i), 1.0] for i in range(len(records))], space="v")
     shop.add([search.Record("own", "a kind", "file:///x", "some Text")])
+    shop.add([search.Record("ints"), search.Record("deep")], [[1.0], [2.0]], space="pictures")
     return shop
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory, shop: Collection) -> Collection:
+    """The same with every field declared that can be."""
+    copy = shop.backup(tmp_path_factory.mktemp("quick") / "c")
+    quick = search.open(copy)
+    for name in quick.info()["fields"]:
+        quick.index_field(name)
+    return quick
+
+
+def looked_up(shop: Collection, expression: str) -> str:
+    """The ids that match, as the catalog finds them."""
+    with shop.database.reading() as connection:
+        keys = where.matching(connection, where.asked(connection, expression)).tolist()
+        ids = dict(connection.sql("select key, id from record"))
+    assert keys == sorted(set(keys))
+    return " ".join(ids[key] for key in keys)
 
 
 def picked(shop: Collection, expression: str) -> str:
@@ -78,12 +108,12 @@ TABLE = [
     ("not n = 5", "floats text big small true"),
     ("not (n > 0)", "text small true"),
     ("not not n = 5", "ints five"),
-    ("n is null", "null none deep odd own"),
+    ("n is null", "null none deep odd words own"),
     ("n isnull and id = 'none'", "none"),
     ("n is not null", "ints floats five text big small true"),
     ("n notnull", "ints floats five text big small true"),
     ("not n is null", "ints floats five text big small true"),
-    ("n = 5 or n is null", "ints five null none deep odd own"),
+    ("n = 5 or n is null", "ints five null none deep odd words own"),
     ("not (n = 5 and flag)", "floats text big small true"),  # five: 5 and unknown is unknown
     ("n = 5 and not flag", ""),
     # A bare field is true where it is true.
@@ -158,18 +188,131 @@ TABLE = [
     ("uri like 'file:%'", "own"),
     ("text like '%TEXT%'", "own"),
     ("text > 'a'", "own"),
+    # Fields of the metadata that are called like those, or like words of SQL.
+    ("metadata.text = 'own?'", "words"),
+    ("metadata.text is null and id = 'own'", "own"),
+    ("metadata.n = 5", "ints five"),
+    ('metadata."two words" = 1', "odd"),
+    ("order = 1 and year > 1998 and date = 'x'", "words"),
+    ('"from" = 2 and "null" = 3', "words"),
+    ('"case" in (4) and not "if" < 5', "words"),
+    ("metadata.order = 1", "words"),
+    ("NOT n IN (5) AND n BETWEEN 5 AND 6", "floats"),
+    ("S LIKE 'x'", None),
     # Comments and white space say nothing.
     ("  n\n=\t5 -- five\n or /* more */ n = '5'", "ints five text"),
 ]
 
 
 @pytest.mark.parametrize(("expression", "expected"), TABLE)
-def test_the_table(shop: Collection, expression: str, expected: str | None) -> None:
+def test_the_table(shop: Collection, quick: Collection, expression: str, expected: str | None) -> None:
     if expected is None:
         with pytest.raises(search.FilterError):
             shop.count(expression)
     else:
         assert picked(shop, expression) == expected
+        assert looked_up(quick, expression) == expected
+
+
+SPACES = [
+    ("space = 'v'", "ints floats five text null none deep odd big words small true"),
+    ("space = 'pictures'", "ints deep"),
+    ("space in ('pictures')", "ints deep"),
+    ("space in ('pictures', 'v') and n > 5", "floats big"),
+    ("space != 'pictures'", "floats five text null none odd big words small true own"),
+    ("not (space = 'pictures')", "floats five text null none odd big words small true own"),
+    ("space not in ('v')", "own"),
+    ("space is null", "own"),
+    ("space is not null and n is null", "null none deep odd words"),
+    ("space like 'PICT%'", "ints deep"),
+    ("space not like '%'", "own"),
+    ("space = 'pictures' and space = 'v'", "ints deep"),
+    ("space = 'pictures' and n = 5", "ints"),
+    ("space = 'pictures' or n = 5", "ints five deep"),
+    ("not (space = 'pictures' or n = 5)", "floats text big small true"),
+    ("space > 'o' and space < 'q'", "ints deep"),
+    ("space >= 'w'", ""),
+    ("'pictures' = space", "ints deep"),
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), SPACES)
+def test_the_spaces_of_a_record(shop: Collection, quick: Collection, expression: str, expected: str) -> None:
+    assert looked_up(shop, expression) == expected
+    assert looked_up(quick, expression) == expected
+    n = len(expected.split())
+    assert (shop.count(expression), quick.count(expression)) == (n, n)
+
+
+def test_a_record_that_leaves_a_space_is_no_longer_found_by_it(tmp_path: Path) -> None:
+    shop = search.open(tmp_path / "c")
+    shop.add([{"id": "a", "text": "x"}, {"id": "b", "text": "y"}], [[1.0], [2.0]], space="v")
+    assert looked_up(shop, "space = 'v'") == "a b"
+    shop.delete("a")
+    assert looked_up(shop, "space = 'v'") == "b"
+
+
+DATES: dict[str, Any] = {
+    "day": "2024-01-31",
+    "noon": "2024-01-31T12:00:00Z",
+    "space": "2024-01-31 12:00",
+    "east": "2024-02-01T01:30:00+02:00",  # 23:30 of the day before
+    "west": "2024-01-31T23:30:00.25-05:00",  # 04:30 and a quarter second of the day after
+    "leap": "2024-02-29",
+    "none": "2024-02-30",
+    "year": 2024,
+    "word": "later",
+    "null": None,
+    "long ago": "0001-01-01T00:00:00.000001",
+}
+MOMENTS = [
+    ("seen >= date '2024-01-31'", "day noon space east west leap"),
+    ("seen = date '2024-01-31'", "day"),
+    ("seen < date '2024-02-01'", "day noon space east long ago"),
+    ("seen >= date '2024-02-01'", "west leap"),
+    ("date '2024-02-01' <= seen", "west leap"),
+    ("seen != date '2024-01-31'", "noon space east west leap long ago"),
+    ("not seen < date '2024-02-01'", "west leap"),
+    ("seen = timestamp '2024-01-31T12:00:00'", "noon space"),
+    ("seen = timestamp '2024-01-31 13:00+01:00'", "noon space"),
+    ("seen = timestamp '2024-01-31T23:30:00Z'", "east"),
+    ("seen > timestamp '2024-02-01T04:30:00.249999Z'", "west leap"),
+    ("seen > timestamp '2024-02-01T04:30:00.25Z'", "leap"),
+    ("seen = timestamp '2024-01-31'", "day"),
+    ("seen between date '2024-01-31' and timestamp '2024-01-31T12:00:00Z'", "day noon space"),
+    ("seen not between date '2024-01-31' and timestamp '2024-01-31T12:00:00Z'", "east west leap long ago"),
+    ("seen in (date '2024-02-29', timestamp '2024-01-31T12:00:00Z')", "noon space leap"),
+    ("seen in (date '2024-02-29', '2024-02-30', 2024)", "leap none year"),
+    ("seen not in (date '2024-02-29')", "day noon space east west long ago"),
+    ("seen < date '0001-01-02'", "long ago"),
+    ("seen = timestamp '0001-01-01T00:00:00.000001'", "long ago"),
+    # As strings: by their characters.
+    ("seen >= '2024-01-31'", "day noon space east west leap none word"),
+    ("seen = '2024-01-31'", "day"),
+    ("seen like '2024-01-31%'", "day noon space west"),
+]
+
+
+@pytest.fixture(scope="module", params=["read", "declared"])
+def calendar(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Collection:
+    shop = search.open(tmp_path_factory.mktemp("dates") / "c")
+    shop.add([{"id": id, "metadata": {"seen": value}} for id, value in DATES.items()])
+    if request.param == "declared":
+        shop.index_field("seen")
+    return shop
+
+
+@pytest.mark.parametrize(("expression", "expected"), MOMENTS)
+def test_dates_are_moments(calendar: Collection, expression: str, expected: str) -> None:
+    assert looked_up(calendar, expression) == expected
+
+
+def test_the_own_columns_may_be_dates_too(tmp_path: Path) -> None:
+    shop = search.open(tmp_path / "c")
+    shop.add([{"id": "2024-01-31T23:00:00-05:00"}, {"id": "2024-01-31"}, {"id": "x"}])
+    assert looked_up(shop, "id >= date '2024-02-01'") == "2024-01-31T23:00:00-05:00"
+    assert looked_up(shop, "id in (date '2024-01-31', 'x')") == "2024-01-31 x"
+    assert looked_up(shop, "id not in (date '2024-02-01')") == "2024-01-31T23:00:00-05:00 2024-01-31"
 
 
 FAULTS = [
@@ -179,9 +322,9 @@ FAULTS = [
     ("m = 1 and", 6, "near 'and'"),
     ("m = 1 and\nand n = 2", 10, "near 'and n = 2'"),
     ("m = 1 nn = 2", 6, "near 'nn = 2'"),
-    ("(m = 1", None, "cannot be read"),
+    ("(m = 1", 5, "cannot be read"),
     ("m = 1)", 5, "cannot be read"),
-    ("m = 'open", None, "cannot be read"),
+    ("m = 'open", 4, "cannot be read"),
     ("price < 3", 0, "no record has a field 'price'"),
     ("m = 1 and flg", 10, "did you mean flag"),
     ("m = 1 and\nflg = 2", 10, "'flg'"),
@@ -197,21 +340,21 @@ FAULTS = [
     ("text", 0, "'text' is a string"),
     ("m like 5", 0, "a pattern in quotes"),
     ("m = n", 4, "where a value should"),
-    ("1 = 1", None, "where a field should"),
-    ("'n' = 5", None, "where a field should"),
-    ("true", None, "cannot be used"),
-    ("5", None, "cannot be used"),
+    ("1 = 1", 0, "where a field should"),
+    ("'n' = 5", 0, "where a field should"),
+    ("true", 0, "cannot be used"),
+    ("5", 0, "cannot be used"),
     ("m + 1 = 2", 0, "where a field should"),
-    ("m = 1 + 1", None, "cannot be used"),
+    ("m = 1 + 1", 4, "cannot be used"),
     ("m = 1 = 1", 0, "where a field should"),
     ("m is true", 0, "cannot be used"),
     ("m is 5", 0, "cannot be used"),
     ("m between symmetric 5 and 1", 0, "cannot be used"),
-    ("m = cast('5' as integer)", None, "cannot be used"),
-    ("m = -'5'", None, "cannot be used"),
-    ("m = x'41'", None, "cannot be used"),
-    ("m = ?", None, "cannot be used"),
-    ("m = :name", None, "cannot be used"),
+    ("m = cast('5' as integer)", 9, "cannot be used"),
+    ("m = -'5'", 5, "cannot be used"),
+    ("m = x'41'", 0, "cannot be used"),
+    ("m = ?", 4, "cannot be used"),
+    ("m = :name", 0, "cannot be used"),
     ("s like 'a' escape 'b'", 0, "cannot be used"),
     ("s ilike 'a'", 0, "cannot be used"),
     ("s glob 'a*'", 0, "cannot be used"),
@@ -221,6 +364,37 @@ FAULTS = [
     ("m in n", 0, "cannot be used"),
     ("m in ()", 0, ""),
     ("s = '\ud800'", 5, "surrogate"),
+    ("s = 'a\0b'", 6, "NUL"),
+    ("s = 'x' or \"open = 5", 11, "cannot be read"),
+    ("s = 'x' /* open", 8, "cannot be read"),
+    # Words of SQL, where a field has that name: the message says how to write it.
+    ("from = 2", 0, 'in double quotes: "from"'),
+    ("m = 1 and null = 3", 10, 'in double quotes: "null"'),
+    ("m = 1 and case = 3", 10, 'in double quotes: "case"'),
+    ("if = 5", 0, 'in double quotes: "if"'),
+    ("m = 5 or if = 5", 9, 'in double quotes: "if"'),
+    ("IF = 5", 0, "cannot be read"),
+    ("metadata.zzz = 1", 0, "no record has a field 'zzz'"),
+    ('"two\nlines" = 1', 0, "no record has a field 'two lines'"),
+    # Dates that do not exist, or are written in another way.
+    ("t = date '2024-13-40'", 9, "there is no day '2024-13-40'"),
+    ("m = 1 and t >= date '2023-02-29'", 20, "there is no day '2023-02-29'"),
+    ("t in ('x', date '0000-01-01')", 16, "there is no day"),
+    ("t = date '2024-01-31T10:00'", 9, "is not a date"),
+    ("t = date '20240131'", 9, "is not a date"),
+    ("t = date '٢٠٢٤-01-01'", 9, "is not a date"),
+    ("t = timestamp '2024-01-31 25:00'", 14, "there is no time"),
+    ("t between date '2024-01-01' and timestamp 'noon'", 42, "is not a time"),
+    ("t = timestamp '2024-01-31T10:00:00.1234567'", 14, "is not a time"),
+    ("t = -date '2024-01-31'", 10, "cannot be used"),
+    ("t like date '2024-01-31'", 0, "like takes a string"),
+    # Spaces that there are not.
+    ("space = 'u'", 8, "no space is called 'u'"),
+    ("m = 1 or space in ('v', 'pictured')", 24, "did you mean pictures"),
+    ("space != 'V'", 9, "there are: "),
+    ("space = 3", 0, "'space' is a string"),
+    ("space", 0, "'space' is a string"),
+    ("space > date '2024-01-01'", 0, "compared with a date"),
 ]
 
 
@@ -235,7 +409,8 @@ def test_each_fault_is_named_and_placed(
     assert ";" in message
     if position is not None:
         assert caught.value.position == position
-    assert caught.value.position is None or 0 <= caught.value.position <= len(expression)
+    assert caught.value.position is not None
+    assert 0 <= caught.value.position <= len(expression)
 
 
 INJECTIONS = [
