@@ -27,6 +27,9 @@ class Step(StrEnum):
     COMPACT_REWRITTEN = "compaction: batches rewritten"
     COMPACT_DONE = "compaction done"
     MIGRATION_APPLIED = "migration: applied, not yet recorded"
+    COPY_WRITTEN = "copy: written"
+    COPY_SYNCED = "copy: synced"
+    COPY_NAMED = "copy: has its name"
 
 
 hook: Callable[[Step], None] | None = None

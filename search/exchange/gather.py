@@ -1,0 +1,231 @@
+"""Reads a collection out in the order of its records, each with its vectors, in a memory that does not grow."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Select, or_, select
+
+from search.catalog import reads, schema
+from search.catalog.writes import Provenance
+from search.errors import CollectionCorrupt
+from search.exchange.content import FLOAT, Described, Head, Held, Some
+from search.types import WHOLE, Part, Space
+from search.vectors import Keys, Vectors
+
+MOST_RECORDS = 16_384  # in a handful
+_MOST_BYTES = 32 << 20  # of texts in a handful, and of vectors, but for what a single record has
+_SAMPLED = 16  # of so many metadata the length of one is taken for all: to measure each would cost too much
+
+
+class Gathered:
+    """The records that match a condition, in the order in which they were first added, with their vectors.
+
+    The vectors stand in the catalog in the order of their commits. They are read once, and laid out in a
+    temporary file in the order of the records; in memory stay 8 bytes for each. Use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        condition: ColumnElement[bool] | None,
+        *,
+        vectors: bool,
+        scratch: Path,
+    ) -> None:
+        """`connection` is in a read transaction; `scratch` is the directory for temporary files."""
+        self._connection = connection
+        self._condition = condition
+        self._laid: dict[str, _Laid] = {}
+        described: list[Described] = []
+        if vectors:
+            chosen = None if condition is None else reads.matching(connection, condition)
+            for space in reads.spaces(connection).values():
+                laid = self._laid[space.name] = _Laid(connection, space, chosen, scratch)
+                described.append(laid.described())
+        self.head = Head(reads.count(connection, condition), tuple(described))
+
+    def __iter__(self) -> Iterator[Some]:
+        n_bytes = sum(laid.n_bytes for laid in self._laid.values())
+        most = max(1, min(MOST_RECORDS, _MOST_BYTES * self.head.n_records // max(n_bytes, 1)))
+        waiting: list[reads.Stored] = []
+        length = 0
+        for one in reads.all_records(self._connection, self._condition):
+            if len(waiting) % _SAMPLED == 0:
+                length += _SAMPLED * len(json.dumps(dict(one.record.metadata or {})))
+            waiting.append(one)
+            length += len(one.record.text or "")
+            if len(waiting) == most or length > _MOST_BYTES:
+                yield self._with_vectors(waiting)
+                waiting, length = [], 0
+        if waiting:
+            yield self._with_vectors(waiting)
+
+    def _with_vectors(self, some: Sequence[reads.Stored]) -> Some:
+        keys = np.array([one.key for one in some], dtype=np.int64)
+        held = {name: laid.next(keys) for name, laid in self._laid.items()}
+        return Some([one.record for one in some], held)
+
+    def __enter__(self) -> Gathered:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for laid in self._laid.values():
+            laid.close()
+
+
+class _Laid:
+    """The vectors of one space, laid out in the order of their records in a file without a name."""
+
+    def __init__(self, connection: Connection, space: Space, chosen: Keys | None, scratch: Path) -> None:
+        self._connection = connection
+        self._space = space
+        self._done = 0  # rows read so far
+        part, records = _parts_in(connection, space)
+        if chosen is not None:
+            wanted = np.isin(records, chosen)
+            part, records = part[wanted], records[wanted]
+        order = np.lexsort((part, records))
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        self._owners: Keys = records[order]
+        columns = schema.part.c
+        self._pieces = self._any(
+            select(columns.key).where(
+                columns.space_key == space.key,
+                or_(columns.start.is_not(None), columns.end.is_not(None), columns.box.is_not(None)),
+            )
+        )
+        self._synced = self._any(
+            select(schema.synced.c.record_key).where(schema.synced.c.space_key == space.key)
+        )
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=scratch, prefix=".nearkin-vectors-")  # noqa: SIM115
+        try:
+            self._lay_out(part, place)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _any(self, query: Select[Any]) -> bool:
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all the vectors."""
+        return len(self._owners) * self._space.dim * FLOAT.itemsize
+
+    def described(self) -> Described:
+        """The space, with how it is to be written."""
+        space, weights = self._space, self._space.encoder.weights
+        return Described(
+            space.name,
+            space.encoder,
+            space.metric,
+            probes=reads.probes(self._connection, space),
+            model=reads.model(self._connection, weights) if weights else None,
+            single=bool(np.all(np.diff(self._owners) > 0)),
+            pieces=self._pieces,
+            synced=self._synced,
+        )
+
+    def _lay_out(self, part: Keys, place: NDArray[np.int64]) -> None:
+        """Write each vector where its record has its turn; neighbours that stay neighbours in one piece."""
+        row_bytes = self._space.dim * FLOAT.itemsize
+        n_found = 0
+        until = reads.state(self._connection).commit_seq
+        for batch in reads.batches(self._connection, self._space, after=-1, until=until):
+            at = np.searchsorted(part, batch.part_keys)
+            alive = at < len(part)
+            alive[alive] = part[at[alive]] == batch.part_keys[alive]
+            rows = np.ascontiguousarray(batch.vectors[alive], dtype=FLOAT)
+            places = place[at[alive]]
+            n_found += len(rows)
+            breaks = np.flatnonzero(np.diff(places) != 1) + 1
+            for begin, end in zip([0, *breaks.tolist()], [*breaks.tolist(), len(rows)], strict=True):
+                if begin < end:
+                    self._file.seek(int(places[begin]) * row_bytes)
+                    self._file.write(rows[begin:end].data)
+        if n_found != len(part):
+            raise self._mismatch()
+
+    def _mismatch(self) -> CollectionCorrupt:
+        return CollectionCorrupt(
+            f"space '{self._space.name}': its parts and its vectors do not match; restore a backup"
+        )
+
+    def next(self, record_keys: Keys) -> Held:
+        """What these records have, the next ones in their order."""
+        begins = np.searchsorted(self._owners, record_keys, side="left")
+        ends = np.searchsorted(self._owners, record_keys, side="right")
+        counts = ends - begins
+        n = int(counts.sum())
+        if n != int(ends[-1]) - self._done:  # a part whose record is gone
+            raise self._mismatch()
+        dim = self._space.dim
+        self._file.seek(self._done * dim * FLOAT.itemsize)
+        data = self._file.read(n * dim * FLOAT.itemsize)
+        self._done += n
+        vectors: Vectors = np.frombuffer(data, FLOAT).reshape(n, dim)
+        parts = self._parts(record_keys) if self._pieces else [WHOLE] * n
+        if len(parts) != n:
+            raise self._mismatch()
+        return Held(counts, parts, vectors, self._sources(record_keys))
+
+    def _parts(self, record_keys: Keys) -> list[Part]:
+        columns = schema.part.c
+        query = (
+            select(columns.record_key, columns.start, columns.end, columns.box)
+            .where(columns.space_key == self._space.key, *_between(columns.record_key, record_keys))
+            .order_by(columns.record_key, columns.key)
+        )
+        wanted = set(record_keys.tolist())
+        return [
+            Part(start, end, None if box is None else _box(box))
+            for owner, start, end, box in self._connection.execute(query)
+            if owner in wanted
+        ]
+
+    def _sources(self, record_keys: Keys) -> list[Provenance | None]:
+        if not self._synced:
+            return [None] * len(record_keys)
+        columns = schema.synced.c
+        query = select(columns.record_key, columns.digest, columns.origin).where(
+            columns.space_key == self._space.key, *_between(columns.record_key, record_keys)
+        )
+        known = {row[0]: Provenance(row[1], row[2]) for row in self._connection.execute(query)}
+        return [known.get(key) for key in record_keys.tolist()]
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+
+def _between(
+    column: ColumnElement[int], record_keys: Keys
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return column >= int(record_keys[0]), column <= int(record_keys[-1])
+
+
+def _parts_in(connection: Connection, space: Space) -> tuple[Keys, Keys]:
+    """The keys of the space's parts, ascending, and of their records."""
+    columns = schema.part.c
+    query = (
+        select(columns.key, columns.record_key).where(columns.space_key == space.key).order_by(columns.key)
+    )
+    rows = connection.execution_options(stream_results=True).execute(query)
+    both = np.fromiter((tuple(row) for row in rows), np.dtype([("part", np.int64), ("record", np.int64)]))
+    return np.ascontiguousarray(both["part"]), np.ascontiguousarray(both["record"])
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    x, y, width, height = json.loads(text)
+    return (x, y, width, height)
