@@ -11,7 +11,17 @@ import pytest
 import search
 from search.types import EncoderSpec, Modality, Record
 
-HEAVY = ("torch", "torchvision", "transformers", "sentence_transformers", "timm", "sklearn", "numba", "ray")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "sentence_transformers",
+    "timm",
+    "sklearn",
+    "numba",
+    "ray",
+    "pyarrow",
+)
 
 TEMPLATE = """
 import sys
@@ -54,8 +64,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "assert search.open(sys.argv[1], mode='r').search(vector=[1, 0])[0].id == 'a'",
         "c = search.open(sys.argv[1]); c.add([{'id': 'c'}], [[0, 0, 1]], space='graph'); c.delete('c')",
         "c = search.open(sys.argv[1]); c.check(); c.count(); c.get('a'); c.compact(); c.index()",
+        "c = search.open(sys.argv[1]); c.export(sys.argv[1] + '.jsonl', vectors=True)\n"
+        "search.restore(c.backup(sys.argv[1] + '-1'), sys.argv[1] + '-2').joinpath('catalog.sqlite').stat()\n"
+        "assert search.open(sys.argv[1] + '-3').import_file(sys.argv[1] + '.jsonl')['records'] >= 2",
     ],
-    ids=["import", "info", "recommend", "like", "vector", "add", "upkeep"],
+    ids=["import", "info", "recommend", "like", "vector", "add", "upkeep", "copies"],
 )
 def test_stored_vectors_need_no_models(path: Path, code: str) -> None:
     runs_light(code, path)
