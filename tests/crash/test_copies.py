@@ -123,8 +123,8 @@ def test_a_killed_import_has_whole_handfuls_and_goes_on(shop: Collection, tmp_pa
     file, target = tmp_path / f"x.{form}", tmp_path / "there"
     shop.export(file, vectors=True)
     expected = contents(shop)
-    # Two writes a handful: the seventh is the first of the fourth.
-    killed("import", file, target, Step.COMMIT_STATE, 7)
+    # Two writes a handful: the eighth is the second of the fourth, whose first must not be there either.
+    killed("import", file, target, Step.COMMIT_STATE, 8)
     with search.open(target) as there:
         assert there.check() == []
         assert contents(there) == {f"r{i}": expected[f"r{i}"] for i in range(3 * _AT_ONCE)}
