@@ -28,8 +28,8 @@ class Described:
     """A space as a file describes it, so that the same one can be made again, searchable by words again.
 
     `probes` are the float32 rows by which a changed model is noticed; `model` the bytes of a learned one.
-    `single`: no record has more than one part in the space. `pieces`: some part is not a whole record.
-    `synced`: where the vectors came from is known of some.
+    `full`: every record has a part in the space. `single`: none has more than one. `pieces`: some part is not a
+    whole record. `synced`: where the vectors came from is known of some.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Described:
     metric: Metric
     probes: bytes | None = None
     model: bytes | None = None
+    full: bool = True
     single: bool = True
     pieces: bool = False
     synced: bool = False
@@ -49,6 +50,7 @@ class Described:
             "encoder": self.encoder.to_json(),
             "probes": _text(self.probes),
             "model": _text(self.model),
+            "full": self.full,
             "single": self.single,
             "pieces": self.pieces,
             "synced": self.synced,
@@ -71,6 +73,7 @@ class Described:
             metric=Metric(data["metric"]),
             probes=probes,
             model=_bytes(data["model"]),
+            full=data["full"],
             single=data["single"],
             pieces=data["pieces"],
             synced=data["synced"],

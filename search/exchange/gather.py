@@ -45,12 +45,13 @@ class Gathered:
         self._condition = condition
         self._laid: dict[str, _Laid] = {}
         described: list[Described] = []
+        n_records = reads.count(connection, condition)
         if vectors:
             chosen = None if condition is None else reads.matching(connection, condition)
             for space in reads.spaces(connection).values():
                 laid = self._laid[space.name] = _Laid(connection, space, chosen, scratch)
-                described.append(laid.described())
-        self.head = Head(reads.count(connection, condition), tuple(described))
+                described.append(laid.described(n_records))
+        self.head = Head(n_records, tuple(described))
 
     def __iter__(self) -> Iterator[Some]:
         n_bytes = sum(laid.n_bytes for laid in self._laid.values())
@@ -123,8 +124,8 @@ class _Laid:
         """Of all the vectors."""
         return len(self._owners) * self._space.dim * FLOAT.itemsize
 
-    def described(self) -> Described:
-        """The space, with how it is to be written."""
+    def described(self, n_records: int) -> Described:
+        """The space, with how it is to be written beside so many records."""
         space, weights = self._space, self._space.encoder.weights
         return Described(
             space.name,
@@ -132,6 +133,7 @@ class _Laid:
             space.metric,
             probes=reads.probes(self._connection, space),
             model=reads.model(self._connection, weights) if weights else None,
+            full=len(np.unique(self._owners)) == n_records,
             single=bool(np.all(np.diff(self._owners) > 0)),
             pieces=self._pieces,
             synced=self._synced,

@@ -5,7 +5,8 @@ The columns, as pandas and polars see them:
     id, kind, uri, text   strings; null where the record has none
     metadata              the JSON object as a string: a field may be a number here and a string there, a whole number
                           of any size, null, or absent, which no column of one type could hold without loss
-    vector_SPACE          the vector, an array of `dim` float32; null where the record has none in the space
+    vector_SPACE          the vector: an array of `dim` float32 where every record has one in the space; else a list of
+                          them, null where the record has none
     part_SPACE            the piece of the record that the vector is of; only where some are not whole records
     parts_SPACE           instead of these two where a record may have several parts: a list of structs of
                           start, end, box and vector (polars: df.explode("parts_text").unnest("parts_text"))
@@ -40,7 +41,7 @@ _MOST_BYTES = 32 << 20  # of a file's rows that are read at once, by their mean 
 _PIECE = (
     pa.field("start", pa.int64()),
     pa.field("end", pa.int64()),
-    pa.field("box", pa.list_(pa.field("element", pa.float64()), 4)),
+    pa.field("box", pa.list_(pa.field("element", pa.float64()))),
 )
 # What pyarrow raises for a file that is torn or damaged; the last where the name of a column is.
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
@@ -51,12 +52,16 @@ def _vector(space: Described) -> pa.DataType:
     return pa.list_(pa.field("element", pa.float32()), space.encoder.dim)
 
 
+def _vector_or_null(space: Described) -> pa.DataType:
+    return _vector(space) if space.full else pa.list_(pa.field("element", pa.float32()))
+
+
 def _schema(head: Head) -> pa.Schema:
     """The columns of a file with this head."""
     columns = [pa.field(name, pa.string(), nullable=name not in ("id", "metadata")) for name in _WORDS]
     for space in head.spaces:
         if space.single:
-            columns.append(pa.field(f"vector_{space.name}", _vector(space)))
+            columns.append(pa.field(f"vector_{space.name}", _vector_or_null(space)))
             if space.pieces:
                 columns.append(pa.field(f"part_{space.name}", pa.struct(_PIECE)))
         else:
@@ -101,11 +106,13 @@ def _columns(head: Head, some: Some) -> list[pa.Array]:
     return columns
 
 
-def _vectors(space: Described, rows: Vectors, absent: NDArray[np.bool_] | None = None) -> pa.Array:
-    """The rows as an array of vectors, null where `absent`; there a row of zeros stands in."""
-    flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
-    mask = None if absent is None else pa.array(absent)
-    return pa.FixedSizeListArray.from_arrays(flat, type=_vector(space), mask=mask)
+def _vectors(space: Described, rows: Vectors) -> pa.Array:
+    """The rows as an array of vectors."""
+    return pa.FixedSizeListArray.from_arrays(_flat(rows), type=_vector(space))
+
+
+def _flat(rows: Vectors) -> pa.Array:
+    return pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
 
 
 def _pieces(parts: Sequence[Part]) -> list[pa.Array]:
@@ -117,9 +124,12 @@ def _pieces(parts: Sequence[Part]) -> list[pa.Array]:
 
 def _single(space: Described, held: Held) -> list[pa.Array]:
     there = held.counts > 0
-    rows = np.zeros((len(there), space.encoder.dim), np.float32)
-    rows[there] = held.vectors
-    columns = [_vectors(space, rows, ~there)]
+    if space.full:
+        columns = [_vectors(space, held.vectors)]
+    else:
+        offsets = pa.array(np.concatenate([[0], np.cumsum(held.counts * space.encoder.dim)]), pa.int32())
+        kind = _vector_or_null(space)
+        columns = [pa.ListArray.from_arrays(offsets, _flat(held.vectors), type=kind, mask=pa.array(~there))]
     if space.pieces:
         parts = iter(held.parts)
         whole = [next(parts) if one else WHOLE for one in there.tolist()]
@@ -227,31 +237,37 @@ class ParquetCopy(Copy):
         if not space.single:
             lists = columns[f"parts_{space.name}"]
             counts = np.asarray(lists.value_lengths().fill_null(0), dtype=np.int64)
-            pieces = lists.flatten()
-            start, end, box, vectors = pieces.flatten()
-            parts = _parts(start, end, box) if space.pieces else [WHOLE] * len(pieces)
-            return Held(counts, parts, self._rows(space, vectors, np.repeat(rows, counts)), sources)
-        column = columns[f"vector_{space.name}"]
-        there = np.asarray(column.is_valid())
-        parts = [WHOLE] * int(there.sum())
-        if space.pieces:
-            told = columns[f"part_{space.name}"]
-            parts = _parts(*told.filter(pa.array(there)).flatten())
-        vectors = self._rows(space, column.filter(pa.array(there)), np.asarray(rows)[there])
-        return Held(there.astype(np.int64), parts, vectors, sources)
+            owners = np.repeat(rows, counts)
+            *pieces, vectors = lists.flatten().flatten()
+        else:
+            column = columns[f"vector_{space.name}"]
+            there = column.is_valid()
+            counts = np.asarray(there).astype(np.int64)
+            owners = np.asarray(rows)[counts > 0]
+            vectors = column.filter(there)
+            pieces = columns[f"part_{space.name}"].filter(there).flatten() if space.pieces else []
+        parts = self._parts(*pieces, owners) if space.pieces else [WHOLE] * len(owners)
+        return Held(counts, parts, self._rows(space, vectors, owners), sources)
 
-    def _rows(self, space: Described, vectors: pa.Array, rows: NDArray[np.int64]) -> Vectors:
-        numbers = vectors.flatten()
-        if vectors.null_count or numbers.null_count:
-            per_row = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, space.encoder.dim).any(1)
-            absent = vectors.is_null().to_numpy(zero_copy_only=False) if vectors.null_count else per_row
-            row = int(rows[np.flatnonzero(absent)[0]])
-            raise self.fault(f"a vector of space '{space.name}' has no numbers; leave it out whole", row)
-        return np.asarray(numbers, dtype=np.float32).reshape(-1, space.encoder.dim)
+    def _parts(self, start: pa.Array, end: pa.Array, box: pa.Array, owners: NDArray[np.int64]) -> list[Part]:
+        parts = []
+        columns = (start.to_pylist(), end.to_pylist(), box.to_pylist(), owners.tolist())
+        for begin, stop, region, row in zip(*columns, strict=True):
+            if region is not None and (len(region) != 4 or None in region):
+                raise self.fault("a box is not four numbers; mend it", row)
+            parts.append(Part(begin, stop, None if region is None else tuple(region)))
+        return parts
 
-
-def _parts(start: pa.Array, end: pa.Array, box: pa.Array) -> list[Part]:
-    return [
-        Part(begin, stop, None if region is None else tuple(region))
-        for begin, stop, region in zip(start.to_pylist(), end.to_pylist(), box.to_pylist(), strict=True)
-    ]
+    def _rows(self, space: Described, vectors: pa.Array, owners: NDArray[np.int64]) -> Vectors:
+        """The vectors as a matrix; `owners` says in which row of the file each of them stands."""
+        dim = space.encoder.dim
+        bad: NDArray[np.bool_] = np.asarray(vectors.is_null())
+        if pa.types.is_list(vectors.type):
+            bad |= np.asarray(vectors.value_lengths().fill_null(0)) != dim
+        if not bad.any():
+            numbers = vectors.flatten()
+            if not numbers.null_count:
+                return np.asarray(numbers, dtype=np.float32).reshape(-1, dim)
+            bad = np.any(np.asarray(numbers.is_null()).reshape(-1, dim), axis=1)
+        row = int(owners[np.flatnonzero(bad)[0]])
+        raise self.fault(f"a vector of space '{space.name}' has not {dim} numbers; mend it", row)

@@ -296,8 +296,8 @@ def test_polars_reads_it(file: Path) -> None:
     assert frame["metadata"].to_list() == ['{"n": 1}', '{"n": "x"}', "{}"]
     assert frame.schema["vector_v"] == polars.Array(polars.Float32, 2)
     np.testing.assert_array_equal(frame["vector_v"].to_numpy(), [[1, 2], [3, 4], [5, 6]])
-    one = frame.filter(polars.col("vector_p").is_not_null())
-    np.testing.assert_array_equal(one["vector_p"].to_numpy(), [[0.5, -0.5]])
+    one = frame.drop_nulls("vector_p")
+    np.testing.assert_array_equal(one["vector_p"].list.to_array(2).to_numpy(), [[0.5, -0.5]])
     assert one["part_p"].to_list() == [{"start": None, "end": None, "box": [1.0, 2.0, 3.0, 4.0]}]
     each = frame.drop_nulls("parts_t").explode("parts_t").unnest("parts_t")
     assert each.select("id", "start", "end").rows() == [("a", 0, 2), ("a", 3, 5), ("c", None, None)]
@@ -310,6 +310,7 @@ def test_pandas_reads_it(file: Path) -> None:
     matrix = np.stack(frame["vector_v"].to_list())
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix, [[1, 2], [3, 4], [5, 6]])
+    np.testing.assert_array_equal(np.stack(frame["vector_p"].dropna().to_list()), [[0.5, -0.5]])
     assert [None if parts is None else [part["start"] for part in parts] for parts in frame["parts_t"]] == [
         [0, 3],
         None,
@@ -447,9 +448,13 @@ def column(name: str, values: list[Any]) -> Callable[[pa.Table], pa.Table]:
         (column("vector_v", [[1, 2], [np.nan, 1], [1, 1]]), "NaN or infinity", 2),
         (column("vector_v", [[1, 2], [1, 1], [1, np.inf]]), "NaN or infinity", 3),
         (column("vector_v", [[1, 2], [1e20, 1], [1, 1]]), "too large to compare", 2),
-        (column("vector_v", [[1, 2], [1, None], [1, 1]]), "has no numbers", 2),
-        (column("parts_t", [None, None, [{"start": 1, "vector": None}]]), "has no numbers", 3),
-        (column("parts_t", [None, [{"vector": [1, 2]}, None], None]), "has no numbers", 2),
+        (column("vector_v", [[1, 2], [1, None], [1, 1]]), "has not 2 numbers", 2),
+        (column("parts_t", [None, None, [{"start": 1, "vector": None}]]), "has not 2 numbers", 3),
+        (column("parts_t", [None, [{"vector": [1, 2]}, None], None]), "has not 2 numbers", 2),
+        (column("vector_p", [None, [1, 2, 3], None]), "has not 2 numbers", 2),
+        (column("vector_p", [None, [1, 2], []]), "has not 2 numbers", 3),
+        (column("part_p", [None, {"box": [1, 2, 3]}, None]), "a box is not four numbers", 2),
+        (column("part_p", [None, {"box": [1, 2, 3, None]}, None]), "a box is not four numbers", 2),
         (column("id", ["a", "b", "a"]), "'a' stands already in row 1", 3),
         (column("id", ["a", "", "c"]), "at least one character", 2),
         (column("id", ["a", "b\0", "c"]), "NUL", 2),
@@ -504,6 +509,7 @@ HEAD = {
             "encoder": EncoderSpec("given", "given", Modality.VECTOR, 2).to_json(),
             "probes": None,
             "model": None,
+            "full": True,
             "single": True,
             "pieces": False,
             "synced": False,
