@@ -246,13 +246,13 @@ class ParquetCopy(Copy):
             owners = np.asarray(rows)[counts > 0]
             vectors = column.filter(there)
             pieces = columns[f"part_{space.name}"].filter(there).flatten() if space.pieces else []
-        parts = self._parts(*pieces, owners) if space.pieces else [WHOLE] * len(owners)
+        parts = self._parts(pieces, owners) if space.pieces else [WHOLE] * len(owners)
         return Held(counts, parts, self._rows(space, vectors, owners), sources)
 
-    def _parts(self, start: pa.Array, end: pa.Array, box: pa.Array, owners: NDArray[np.int64]) -> list[Part]:
+    def _parts(self, pieces: Sequence[pa.Array], owners: NDArray[np.int64]) -> list[Part]:
         parts = []
-        columns = (start.to_pylist(), end.to_pylist(), box.to_pylist(), owners.tolist())
-        for begin, stop, region, row in zip(*columns, strict=True):
+        columns = [column.to_pylist() for column in pieces]
+        for begin, stop, region, row in zip(*columns, owners.tolist(), strict=True):
             if region is not None and (len(region) != 4 or None in region):
                 raise self.fault("a box is not four numbers; mend it", row)
             parts.append(Part(begin, stop, None if region is None else tuple(region)))
