@@ -23,6 +23,7 @@ from search.types import Hit, Record
 from search.version import __version__
 
 if TYPE_CHECKING:
+    from search.backup import restore
     from search.collection import Collection
     from search.opening import open  # noqa: A004 - search.open is the public name
 
@@ -47,6 +48,7 @@ __all__ = [
     "WrongModality",
     "__version__",
     "open",
+    "restore",
 ]
 
 
@@ -56,4 +58,8 @@ def __getattr__(name: str) -> Any:
         from search import opening
 
         return getattr(opening, name)
+    if name == "restore":
+        from search import backup
+
+        return backup.restore
     raise AttributeError(f"module 'search' has no attribute '{name}'")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from search import upkeep
+from search import backup, upkeep
 from search.catalog import reads, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
@@ -388,17 +388,62 @@ class Collection:
             raise CollectionError(f"{self.path} was opened to read only; open it with mode 'rw'")
 
     def backup(self, path: str | Path) -> Path:
-        """Copy the collection to a new directory, while it may be written to; the copy is a collection.
+        """Copy the collection to a new directory, while it may be written to; `search.restore` brings it back.
+
+        The copy is itself a collection, of one commit; it has its name when it is whole and durable, not before.
 
         Raises:
-            CollectionError: something is at `path` already.
+            CollectionError: something is at `path` already, or it cannot be written.
         """
-        return upkeep.back_up(self._layout, self._database, Path(path).expanduser())
+        return backup.back_up(self._layout, self._database, Path(path).expanduser())
 
     def export(self, path: str | Path, *, vectors: bool = False, where: str | None = None) -> int:
-        """Write the records to a .jsonl file, with their vectors if asked; how many there were."""
+        """Write the records to a .parquet or .jsonl file, with their vectors if asked; how many there were.
+
+        With vectors the file describes the spaces too, and `import_file` makes the same ones again, without loss.
+
+        Args:
+            path: where to write; an older file of the name is replaced once the new one is whole. What its columns
+                are stands in `search.exchange.parquet` and `search.exchange.lines`.
+            vectors: whether to write the vectors, the spaces, and what the vectors were made from.
+            where: a condition on the records.
+
+        Raises:
+            QueryError: the suffix is of neither format.
+            FilterError: the expression cannot be used.
+            CollectionError: the file cannot be written.
+            MissingExtra: Parquet needs pyarrow.
+        """
+        from search.exchange import (
+            write_out,  # with SQLAlchemy, which a question without a filter does without
+        )
+
         with self._database.reading() as transaction:
-            return upkeep.export(transaction, Path(path).expanduser(), where, vectors=vectors)
+            return write_out.export(transaction, Path(path).expanduser(), where, vectors=vectors)
+
+    def import_file(self, path: str | Path) -> dict[str, Json]:
+        """Take in a .parquet or .jsonl file that `export` wrote: records, spaces, and vectors bit for bit.
+
+        The whole file is checked before anything is written. Then it is committed handful by handful, by id: a
+        record that is there already is updated, its vectors in the spaces of the file are replaced, and what is null
+        in the file stays as it was. After an interruption, run it again.
+
+        Returns:
+            Counts of records, added, updated and vectors.
+
+        Raises:
+            SourceError: the file is damaged or no export; it names the line or row.
+            CollectionError: a space of the same name was made by another model.
+            MissingExtra: Parquet needs pyarrow.
+        """
+        from search.exchange import take_in
+
+        copy = take_in.opened(Path(path).expanduser())
+        take_in.check(copy)
+        with self.writing() as writer:
+            done = take_in.take_in(writer, copy)
+            self.index()
+        return done.to_json()
 
     @property
     def database(self) -> Database:

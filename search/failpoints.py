@@ -26,10 +26,10 @@ class Step(StrEnum):
     COMPACT_BEGUN = "compaction begun"
     COMPACT_REWRITTEN = "compaction: batches rewritten"
     COMPACT_DONE = "compaction done"
-    BACKUP_COPIED = "backup: catalog copied"
-    BACKUP_SYNCED = "backup: files synced"
-    BACKUP_RENAMED = "backup: has its name"
     MIGRATION_APPLIED = "migration: applied, not yet recorded"
+    COPY_WRITTEN = "copy: written"
+    COPY_SYNCED = "copy: synced"
+    COPY_NAMED = "copy: has its name"
 
 
 hook: Callable[[Step], None] | None = None

@@ -1,31 +1,26 @@
-"""Looking after a collection: what it holds, whether it is whole, its indexes, its size, and copies of it."""
+"""Looking after a collection: what it holds, whether it is whole, its indexes and its size."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search.catalog import compaction, migrations, reads, writes
+from search.catalog import compaction, migrations, reads
 from search.catalog.database import Database, Transaction
-from search.errors import CollectionCorrupt, CollectionError
+from search.errors import CollectionCorrupt
 from search.failpoints import Step, reached
 from search.index import snapshot
 from search.index.choose import Wanted
 from search.index.contract import Rows
 from search.index.structure import Kind
-from search.layout import Layout, sync_directory
+from search.layout import Layout
 from search.types import Json, Space
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 1000  # records exported from one question to the catalog
 _SPARE_PAGES = 0.2  # free pages are given back to the disk when they are so much of the file
 
 
@@ -147,110 +142,3 @@ def _vacuum(database: Database) -> None:
         pages = transaction.value("pragma page_count")
     if free > pages * _SPARE_PAGES:
         database.vacuum()
-
-
-def back_up(layout: Layout, database: Database, target: Path) -> Path:
-    """Copy the collection to `target`, which must not exist; whole when it has its name, or not there at all."""
-    if target.exists():
-        raise CollectionError(f"{target} exists already; name a new directory for the backup")
-    partial = Layout(target.with_name(f".{target.name}.partial"))
-    try:
-        shutil.rmtree(partial.root, ignore_errors=True)
-        partial.indexes.mkdir(parents=True)
-        database.back_up(partial.catalog)
-        reached(Step.BACKUP_COPIED)
-        copy = Database(partial.catalog, read_only=False)
-        with copy.reading() as transaction:
-            spaces = reads.spaces(transaction)
-            vouched = {name: reads.snapshot(transaction, space) for name, space in spaces.items()}
-        for name, said in vouched.items():
-            if said is None:
-                continue
-            try:
-                shutil.copyfile(layout.indexes / said["file"], partial.indexes / said["file"])
-            except (
-                FileNotFoundError
-            ):  # replaced since the catalog was copied: the copy builds its own when due
-                with copy.writing() as transaction:
-                    writes.record_snapshot(transaction, spaces[name], None)
-        copy.settle()
-        copy.close()
-        for path in (partial.catalog, *partial.indexes.iterdir()):
-            _sync(path)
-        for directory in (partial.indexes, partial.root):  # or names in them could be gone after a power loss
-            sync_directory(directory)
-        reached(Step.BACKUP_SYNCED)
-        partial.root.rename(target)
-        reached(Step.BACKUP_RENAMED)
-        sync_directory(target.parent)
-    except OSError as error:
-        raise CollectionError(
-            f"{target} cannot be written ({error.strerror}); check the path and the disk"
-        ) from None
-    return target
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def export(transaction: Transaction, target: Path, expression: str | None, *, vectors: bool) -> int:
-    """Write one JSON object a line: the record and, if asked, its vectors by space; how many there were."""
-    n = 0
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for some in _chunks(transaction, expression):
-                held = _vectors_of(transaction, [one.key for one in some]) if vectors else {}
-                for one in some:
-                    record = one.record
-                    line: dict[str, Json] = {
-                        "id": record.id,
-                        "kind": record.kind,
-                        "uri": record.uri,
-                        "text": record.text,
-                        "metadata": dict(record.metadata or {}),
-                    }
-                    if vectors:
-                        line["vectors"] = held.get(one.key, {})
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                n += len(some)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise CollectionError(
-            f"{target} cannot be written ({error.strerror}); check the path and the disk"
-        ) from None
-    return n
-
-
-def _chunks(transaction: Transaction, expression: str | None) -> Any:
-    from search.catalog import conditions
-
-    some: list[reads.Stored] = []
-    for one in conditions.records(transaction, expression):
-        some.append(one)
-        if len(some) == _AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-def _vectors_of(transaction: Transaction, record_keys: list[int]) -> dict[int, dict[str, Json]]:
-    """The vectors of these records: by record key, then by space, a list of rows in the order of the parts."""
-    held: dict[int, dict[str, Json]] = {}
-    for space in reads.spaces(transaction).values():
-        parts = reads.parts_of(transaction, space, record_keys)
-        wanted = np.array(sorted(key for keys in parts.values() for key in keys), dtype=np.int64)
-        if not len(wanted):
-            continue
-        rows: dict[int, list[float]] = {}
-        for batch in reads.batches(transaction, space):
-            at = np.flatnonzero(np.isin(batch.part_keys, wanted))
-            rows |= dict(zip(batch.part_keys[at].tolist(), batch.vectors[at].tolist(), strict=True))
-        for record_key, keys in parts.items():
-            held.setdefault(record_key, {})[space.name] = [rows[key] for key in keys]
-    return held

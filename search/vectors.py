@@ -15,6 +15,7 @@ Vectors: TypeAlias = NDArray[np.float32]
 Keys: TypeAlias = NDArray[np.int64]
 
 _SHORTEST = 1e-12  # below this a vector has no direction worth keeping
+_ROUNDING = 1e-6  # of the length of a row that was scaled to 1: measured, 2e-7 at any width
 _SMALLEST, _LARGEST = 1e-15, 1e15  # outside, the square of a number leaves the precise range of float32
 SPARSE = 4  # gather the usable rows where fewer than one in so many is usable
 _NEAR = 256  # rows compared at a time under L2, so that they stay in the cache
@@ -80,11 +81,16 @@ def _largest(matrix: Vectors) -> Vectors:
 
 
 def unit_rows(matrix: Vectors) -> Vectors:
-    """A copy of (n, dim) with each row scaled to length 1; a row of zeros stays zero."""
+    """A copy of (n, dim) with each row scaled to length 1; a row of zeros stays zero.
+
+    A row that has this length already, but for rounding, is kept bit for bit: what was stored once and is stored
+    again, by an import for one, stays the same for ever.
+    """
     largest = _largest(matrix)
     odd = (largest > _LARGEST) | (largest < _SMALLEST)  # their squares leave the range of float32
     lengths = np.linalg.norm(np.where(odd[:, None], 0, matrix) if odd.any() else matrix, axis=1)
     lengths[odd] = np.linalg.norm(matrix[odd].astype(np.float64), axis=1)
+    lengths[np.abs(lengths - 1) <= _ROUNDING] = 1
     return np.asarray(matrix / np.maximum(lengths, _SHORTEST)[:, None], dtype=np.float32)
 
 

@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import output, verbs
+from search.cli import copies, output, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -88,4 +88,5 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the verbs that ask, and exit."""
     app = application("Asks a collection: search, recommend, get and their kin.")
     verbs.register(app)
+    copies.register(app)
     sys.exit(outcome(app, arguments))

@@ -204,38 +204,6 @@ def compact(collection: CollectionOption = HERE, as_json: JsonOption = False) ->
         )
 
 
-def backup(
-    target: Annotated[Path, typer.Argument(metavar="PATH", help="A new directory for the copy.")],
-    collection: CollectionOption = HERE,
-    as_json: JsonOption = False,
-) -> None:
-    """Copy a collection, even while it is written to; the copy is a collection."""
-    with _open(collection) as opened:
-        made = opened.backup(target)
-    if as_json:
-        output.document({"backup": str(made)})
-    else:
-        output.console().print(f"copied to {made}")
-
-
-def export(
-    target: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Where to write, one record a line.")],
-    collection: CollectionOption = HERE,
-    where: WhereOption = None,
-    vectors: Annotated[
-        bool, typer.Option("--vectors", help="With the vectors of each record, by space.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the records to a file of JSON lines."""
-    with _open(collection) as opened:
-        n = opened.export(target, vectors=vectors, where=where)
-    if as_json:
-        output.document({"exported": n, "file": str(target)})
-    else:
-        output.console().print(f"{n:,} records written to {target}")
-
-
 def models(as_json: JsonOption = False) -> None:
     """List the models that are on this machine, and say how others are named."""
     from search.encoders.available import here
@@ -260,5 +228,5 @@ def _must_exist(collection: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
-    for verb in (search, recommend, get, delete, info, check, index_field, compact, backup, export, models):
+    for verb in (search, recommend, get, delete, info, check, index_field, compact, models):
         app.command()(verb)

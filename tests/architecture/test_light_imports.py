@@ -11,7 +11,17 @@ import pytest
 import search
 from search.types import EncoderSpec, Modality, Record
 
-HEAVY = ("torch", "torchvision", "transformers", "sentence_transformers", "timm", "sklearn", "numba", "ray")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "sentence_transformers",
+    "timm",
+    "sklearn",
+    "numba",
+    "ray",
+    "pyarrow",
+)
 
 TEMPLATE = """
 import sys
@@ -54,8 +64,15 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "assert search.open(sys.argv[1], mode='r').search(vector=[1, 0])[0].id == 'a'",
         "c = search.open(sys.argv[1]); c.add([{'id': 'c'}], [[0, 0, 1]], space='graph'); c.delete('c')",
         "c = search.open(sys.argv[1]); c.check(); c.count(); c.get('a'); c.compact(); c.index()",
+        """
+p = sys.argv[1]
+c = search.open(p)
+c.export(p + '.jsonl', vectors=True)
+assert search.restore(c.backup(p + '-1'), p + '-2').is_dir()
+assert search.open(p + '-3').import_file(p + '.jsonl')['added'] == c.count()
+""",
     ],
-    ids=["import", "info", "recommend", "like", "vector", "add", "upkeep"],
+    ids=["import", "info", "recommend", "like", "vector", "add", "upkeep", "copies"],
 )
 def test_stored_vectors_need_no_models(path: Path, code: str) -> None:
     runs_light(code, path)

@@ -14,6 +14,7 @@ PUBLIC = {
     "Record",
     "__version__",
     "open",
+    "restore",
     "CollectionCorrupt",
     "CollectionError",
     "CollectionLocked",

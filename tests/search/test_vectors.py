@@ -24,6 +24,17 @@ def test_unit_rows_keep_every_direction() -> None:
     assert unit_rows(np.empty((0, 3), np.float32)).shape == (0, 3)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3, 8, 100, 384, 1000, 5000])
+def test_a_row_of_unit_length_is_kept_bit_for_bit(dim: int) -> None:
+    """Else what is exported and imported again and again would wander off."""
+    scales = np.exp(np.random.default_rng(1).uniform(-20, 20, (200, 1))).astype(np.float32)
+    rows = drawn(200, dim) * scales
+    once = unit_rows(rows)
+    np.testing.assert_array_equal(unit_rows(once), once)
+    longer = once * np.float32(1 + 5e-6)  # beyond rounding: scaled
+    np.testing.assert_allclose(np.linalg.norm(unit_rows(longer), axis=1), 1, atol=1e-6)
+
+
 def test_prepared_by_metric() -> None:
     rows = drawn(4, 3)
     np.testing.assert_allclose(np.linalg.norm(prepared(rows, 3, Metric.COSINE), axis=1), 1, atol=1e-6)

@@ -1,0 +1,1 @@
+"""A collection's records and vectors as files that other programs read, and back again without loss."""
