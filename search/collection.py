@@ -25,12 +25,14 @@ from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options, asked, pictures, texts, weights
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Space
-from search.vectors import checked
+from search.uncollected import uncollected
+from search.vectors import as_floats, checked
 from search.writer import Writer
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder
 
+_FIELDS = {"id", "kind", "uri", "text", "metadata"}  # of a record
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
@@ -88,14 +90,16 @@ class Collection:
         Raises:
             QueryError: a record or a vector cannot be stored, or an id stands twice; nothing is written.
         """
-        given = [_record(one) for one in records]
         if (vectors is None) != (space is None):
             raise QueryError("vectors and space belong together; give both, or neither")
-        with self.writing() as writer:
+        with uncollected(), self.writing() as writer:
+            given = [_record(one) for one in records]
             if vectors is None or space is None:
                 writer.put(given)
             else:
-                rows = checked(vectors)
+                rows = as_floats(vectors)
+                if rows.ndim != 2:
+                    rows = checked(vectors)  # says what is wrong
                 there = self.spaces().get(space)
                 with writer.together():
                     if there is None:
@@ -452,7 +456,10 @@ class Collection:
 
     def close(self) -> None:
         """Let an index that is being built be finished, then give back files and memory."""
-        self._indexer.close(at_once=self._database.read_only)
+        self._close(at_once=self._database.read_only)
+
+    def _close(self, *, at_once: bool) -> None:
+        self._indexer.close(at_once=at_once)
         self._views.forget()
         self._lock.close()
         self._database.close()
@@ -463,7 +470,8 @@ class Collection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # Whoever interrupts does not want to wait for an index.
+        self._close(at_once=self._database.read_only or isinstance(error, KeyboardInterrupt | SystemExit))
 
     def __repr__(self) -> str:
         return f"Collection({str(self.path)!r})"
@@ -496,10 +504,10 @@ def _wishes(recall: float | None, memory: str | int | None, kind: str | None) ->
 def _record(given: Record | Mapping[str, Any]) -> Record:
     if isinstance(given, Record):
         return given
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise QueryError(f"a record is a {type(given).__name__}; give a Record or a mapping with its fields")
-    unknown = set(given) - {"id", "kind", "uri", "text", "metadata"}
-    if unknown or "id" not in given:
+    if not given.keys() <= _FIELDS or "id" not in given:
+        unknown = set(given) - _FIELDS
         what = f"has the unknown field {min(unknown, key=str)!r}" if unknown else "has no id"
         raise QueryError(f"a record {what}; its fields are id, kind, uri, text and metadata (for all else)")
     return Record(**given)

@@ -94,7 +94,7 @@ class Indexer:
             self.wait()
         except NearkinError as error:
             log.warning("%s", error)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # SIGTERM arrives as the latter
             self._stop.set()
             self.wait()
             raise

@@ -88,7 +88,8 @@ def unit_rows(matrix: Vectors) -> Vectors:
     """
     largest = _largest(matrix)
     odd = (largest > _LARGEST) | (largest < _SMALLEST)  # their squares leave the range of float32
-    lengths = np.linalg.norm(np.where(odd[:, None], 0, matrix) if odd.any() else matrix, axis=1)
+    plain = np.where(odd[:, None], 0, matrix) if odd.any() else matrix
+    lengths = np.sqrt(np.einsum("nd,nd->n", plain, plain))
     lengths[odd] = np.linalg.norm(matrix[odd].astype(np.float64), axis=1)
     lengths[np.abs(lengths - 1) <= _ROUNDING] = 1
     return np.asarray(matrix / np.maximum(lengths, _SHORTEST)[:, None], dtype=np.float32)
@@ -101,8 +102,7 @@ def _unit_row(matrix: Any, dim: int | None) -> Vectors | None:
     """
     if not (isinstance(matrix, np.ndarray) and matrix.dtype == np.float32 and matrix.shape == (1, dim)):
         return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(matrix[0] @ matrix[0])
+    square = float(np.vdot(matrix[0], matrix[0]))
     if not _PLAIN[0] < square < _PLAIN[1]:
         return None
     return np.asarray(matrix * np.float32(square**-0.5), dtype=np.float32)

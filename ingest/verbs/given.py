@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from ingest.pipeline import Tally
 from ingest.report import Options, Report
 from ingest.sources.contract import Item, Rejected
@@ -18,6 +20,7 @@ from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.errors import QueryError
 from search.types import EncoderSpec, Json, Metric, Modality, Record
+from search.uncollected import uncollected
 from search.vectors import Vectors, checked
 
 
@@ -72,7 +75,7 @@ def vectors(
         at = {item.record.id: row for row, item in enumerate(items)}
         todo = [*state.new, *state.changed]
         options.progress.begin("records", len(todo))
-        with there.writing() as writer, tally.timed("commit"):
+        with uncollected(), there.writing() as writer, tally.timed("commit"):
             target = writer.space(
                 space, EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1]), metric=chosen
             )
@@ -108,7 +111,16 @@ def _given(ids: list[str], rows: Vectors, metadata: Sequence[Mapping[str, Json] 
     items = []
     for row, id in enumerate(ids):
         told = None if metadata is None else metadata[row]
-        content = rows[row].tobytes() + json.dumps(told, sort_keys=True, default=str).encode()
+        content = rows[row].tobytes() + _bytes_of(told)
         digest = hashlib.blake2b(content, digest_size=16).digest()
         items.append(Item(Record(id, metadata=told), "given", digest))
     return items
+
+
+def _bytes_of(told: Mapping[str, Json] | None) -> bytes:
+    """Metadata as bytes that are the same whenever they say the same."""
+    try:
+        said: bytes = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # numbers beyond 64 bits, and what is refused later, when it is written
+        said = json.dumps(told, sort_keys=True, default=str).encode()
+    return said

@@ -12,7 +12,6 @@ from search.failpoints import Step, reached
 from search.types import Space
 from search.vectors import Batch, Keys
 
-_STRETCH = 1 << 26  # bytes of vectors rewritten in one transaction
 _FEW_BATCHES = 16  # a space with more is gathered into longer ones by compaction even if nothing is dead
 
 
@@ -48,7 +47,7 @@ def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, i
     stretch: list[tuple[int, int, int, int, int]] = []
     size = 0
     for row in every:
-        if stretch and size + row[3] * space.dim * 4 > _STRETCH:
+        if stretch and size + row[3] * space.dim * 4 > writes.MOST_BYTES:
             break
         stretch.append(row)
         size += row[3] * space.dim * 4

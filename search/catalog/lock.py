@@ -37,6 +37,7 @@ class WriteLock:
         self._depth = 0
         since = datetime.now(UTC).isoformat(timespec="seconds")
         self._name = json.dumps({"pid": os.getpid(), "host": platform.node(), "open since": since})
+        self._holder = layout.holder
         self._said: tuple[int, int] | None = None  # the holder file as we left it: inode, time of the change
 
     @contextmanager
@@ -81,7 +82,7 @@ class WriteLock:
 
     def _say(self) -> None:
         """Leave our name beside the lock, unless it stands there still from the last time."""
-        holder = self._layout.holder
+        holder = self._holder
         if self._said is not None and self._said == _mark(holder):
             return
         holder.write_text(self._name, encoding="utf-8")

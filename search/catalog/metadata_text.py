@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,15 +32,9 @@ class FieldNames:
             self.known |= self.pending
         self.pending.clear()
 
-    def new_in(self, records: Sequence[Record]) -> set[str]:
-        """The dotted names of fields in these records that are not yet known."""
-        found: set[str] = set()
-        for record in records:
-            if record.metadata:
-                found.update(record.metadata)
-                if any(isinstance(value, Mapping) for value in record.metadata.values()):
-                    found.update(_names(record.metadata))
-        return found - self.known - self.pending
+    def new_in(self, names: set[str]) -> set[str]:
+        """Those of the names that are not yet known."""
+        return names - self.known - self.pending
 
 
 def _names(metadata: Mapping[str, Json], prefix: str = "") -> Iterator[str]:
@@ -50,36 +44,51 @@ def _names(metadata: Mapping[str, Json], prefix: str = "") -> Iterator[str]:
             yield from _names(value, f"{prefix}{name}.")
 
 
-def encoded(record: Record) -> str | None:
+def encoded(record: Record, names: set[str] | None = None) -> str | None:
     """The record's metadata as JSON text, or None where it says nothing.
+
+    Args:
+        record: all its fields are checked.
+        names: the dotted names of its metadata fields are added to these.
 
     Raises:
         QueryError: the id is empty or not a string, a field has the wrong type, or the metadata are not JSON.
     """
-    if not isinstance(record.id, str) or not record.id:
-        raise QueryError(
-            f"a record's id must be a string with at least one character, not {record.id!r}; set it"
-        )
-    if "\0" in record.id:  # SQLite's JSON, by which ids are looked up, ends a string there
-        raise QueryError(f"the id {record.id!r} holds a NUL character; leave it out")
-    for name in ("kind", "uri", "text"):
-        value = getattr(record, name)
+    id, kind, uri, text = record.id, record.kind, record.uri, record.text
+    metadata: Any = record.metadata
+    if type(id) is not str or not id or "\0" in id:
+        _check_id(id)
+    for name, value in (("kind", kind), ("uri", uri), ("text", text)):
         if value is not None and not isinstance(value, str):
             raise QueryError(
-                f"record '{record.id}': {name} must be a string, not {type(value).__name__}; convert it"
+                f"record '{id}': {name} must be a string, not {type(value).__name__}; convert it"
             )
-    metadata: Any = record.metadata
-    if metadata is not None and not isinstance(metadata, Mapping):
-        kind = type(metadata).__name__
-        raise QueryError(f"record '{record.id}': metadata must be a JSON object, not {kind}; give a dict")
+    if metadata is not None and type(metadata) is not dict and not isinstance(metadata, Mapping):
+        what = type(metadata).__name__
+        raise QueryError(f"record '{id}': metadata must be a JSON object, not {what}; give a dict")
     try:
-        said = None if metadata is None else _written(metadata)
-        for value in (record.id, record.kind, record.uri, record.text):
+        for value in (id, kind, uri, text):
             if value is not None and not value.isascii():
                 value.encode("utf-8")
+        if metadata is None:
+            return None
+        said = _quickly(metadata)
+        if said is None:
+            said = _slowly(metadata)
+            if names is not None:
+                names.update(_names(metadata))
+        elif names is not None:
+            names.update(metadata)
     except (TypeError, ValueError, RecursionError) as error:
-        raise QueryError(f"record {record.id!r}: cannot be stored ({error}); use plain JSON values") from None
+        raise QueryError(f"record {id!r}: cannot be stored ({error}); use plain JSON values") from None
     return said
+
+
+def _check_id(id: object) -> None:
+    if not isinstance(id, str) or not id:
+        raise QueryError(f"a record's id must be a string with at least one character, not {id!r}; set it")
+    if "\0" in id:  # SQLite's JSON, by which ids are looked up, ends a string there
+        raise QueryError(f"the id {id!r} holds a NUL character; leave it out")
 
 
 def decoded(text: str) -> dict[str, Json]:
@@ -88,25 +97,30 @@ def decoded(text: str) -> dict[str, Json]:
     return found
 
 
-def _written(metadata: Mapping[str, Json]) -> str:
-    if type(metadata) is dict and all(map(_simple, metadata, metadata.values())):
+def _quickly(metadata: Mapping[str, Json]) -> str | None:
+    """The text by orjson, where it writes exactly what the standard library would: it is laxer, silently; else None."""
+    if type(metadata) is not dict:
+        return None
+    for value in metadata.values():
+        kind = type(value)
+        if kind is str or kind is bool or value is None:
+            continue
+        if kind is int and -_LARGEST <= value < _LARGEST:
+            continue
+        if kind is float and math.isfinite(value):
+            continue
+        return None
+    try:
         return orjson.dumps(metadata).decode()
+    except TypeError:  # a key that is no plain string
+        return None
+
+
+def _slowly(metadata: Mapping[str, Json]) -> str:
     long_numbers = _check_levels(metadata)
     said = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     said.encode("utf-8")
     return _SLOWLY + said if long_numbers else said
-
-
-def _simple(name: object, value: object) -> bool:
-    """Whether orjson writes exactly what the standard library would: it is laxer, and silent about it."""
-    kind = type(value)
-    if type(name) is not str:
-        return False
-    if kind is float:
-        return math.isfinite(value)  # type: ignore[arg-type] # it is a float
-    if kind is int:
-        return -_LARGEST <= value < _LARGEST  # type: ignore[operator] # it is an int
-    return kind is str or kind is bool or value is None
 
 
 def _check_levels(metadata: Mapping[str, Json]) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -49,14 +49,8 @@ class Stored:
     record: Record
 
 
-class Shown(NamedTuple):
-    """What a hit shows of a record and the part that matched; `text` is the passage where the part is one."""
-
-    id: str
-    uri: str | None
-    text: str | None
-    metadata: Mapping[str, Json]
-    part: Mapping[str, Json] | None
+# What a hit shows: id, uri, text (the passage where the part is one), metadata, and the part as JSON or None.
+Shown: TypeAlias = "tuple[str, str | None, str | None, dict[str, Json], dict[str, Json] | None]"
 
 
 def listed(values: Iterable[int | str]) -> str:
@@ -233,7 +227,7 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
         _shown(len(wanted) if few else 0, pieces), wanted if few else (listed(wanted),)
     ).fetchall()
     if not pieces:
-        return {key: Shown(id, uri, text, decoded(metadata), None) for key, id, uri, text, metadata in rows}
+        return {key: (id, uri, text, decoded(metadata), None) for key, id, uri, text, metadata in rows}
     found: dict[int, Shown] = {}
     for key, id, uri, text, metadata, start, end, box in rows:
         piece: dict[str, Json] = {}
@@ -244,7 +238,7 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
             words = None if text is None else text[start:end]
         if box is not None:
             piece["box"] = json.loads(box)
-        found[key] = Shown(id, uri, words, decoded(metadata), piece or None)
+        found[key] = (id, uri, words, decoded(metadata), piece or None)
     return found
 
 

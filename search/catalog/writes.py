@@ -19,7 +19,8 @@ from search.failpoints import Step, reached
 from search.types import WHOLE, EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Batch, Keys, Vectors
 
-_MOST_BYTES = 1 << 26  # of packed vectors in one row; SQLite refuses a blob of 1,000,000,000
+# Of packed vectors in one row: whoever reads it holds it twice for a moment, once in SQLite and once outside.
+MOST_BYTES = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def put(
         QueryError: a record cannot be stored, or an id stands twice; nothing is written then.
     """
     reached(Step.COMMIT_BEGUN)
-    said = [encoded(record) for record in records]
+    fields: set[str] = set()
+    said = [encoded(record, fields) for record in records]
     ids = [record.id for record in records]
     if len(set(ids)) != len(ids):
         twice = next(id for id in ids if ids.count(id) > 1)
@@ -112,7 +114,7 @@ def put(
     written = pieces.space if pieces else None
     merged = _with_other_vectors(transaction, stored, written) if merge and stored else set()
     keys = _write_records(transaction, records, said, stored, counters.next_record, merged, commit_seq)
-    new_fields = names.new_in(records)
+    new_fields = names.new_in(fields)
     if new_fields:
         names.pending |= new_fields
         transaction.many(
@@ -262,7 +264,7 @@ def write_batch(
     transaction: Transaction, space_key: int, commit_seq: int, batch: Batch, *, pieces: bool
 ) -> None:
     """Pack the rows into one batch, or into several where one would be too long."""
-    step = max(1, _MOST_BYTES // (4 * batch.vectors.shape[1]))
+    step = max(1, MOST_BYTES // (4 * batch.vectors.shape[1]))
     for begin in range(0, len(batch.part_keys), step):
         span = slice(begin, begin + step)
         part_keys = batch.part_keys[span]

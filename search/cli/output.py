@@ -103,7 +103,7 @@ def info(told: Mapping[str, Any]) -> None:
             str(space["dim"]),
             f"{space['records']:,}",
             f"{space['vectors']:,}",
-            "flat (exact)" if exact else f"hnsw, ef {index['effort']}",
+            "flat (exact)" if exact else f"{index['kind']}, effort {index['effort']}",
             "1 (exact)" if exact else f"{index['recall']:.3f}",
         )
     out.print(table)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.markup import escape
 
 from search.cli import output
 from search.errors import CollectionError, UnknownRecord
@@ -37,7 +36,7 @@ ExplainOption = Annotated[bool, typer.Option("--explain", help="Say how each hit
 DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
 
 
-def _open(path: Path, mode: Any = "r", device: str = "auto") -> Any:
+def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
     from search.opening import open as open_collection
 
     return open_collection(path, mode, device=device)
@@ -51,13 +50,19 @@ def search(
     image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
     like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
     space: Annotated[Optional[str], typer.Option(metavar="S", help="Which space to search.")] = None,  # noqa: UP045
+    effort: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="How hard an approximate index looks; more finds more, slower."),
+    ] = None,
     explain: ExplainOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Find what is nearest to words, a picture or a stored record."""
-    with _open(collection, device=device) as opened:
-        found = opened.search(query, k=k, where=where, space=space, image=image, like=like, explain=explain)
+    with opened(collection, device=device) as there:
+        found = there.search(
+            query, k=k, where=where, space=space, image=image, like=like, effort=effort, explain=explain
+        )
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
@@ -84,8 +89,8 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend what is near the liked records and far from the disliked."""
-    with _open(collection) as opened:
-        found = opened.recommend(
+    with opened(collection) as there:
+        found = there.recommend(
             like,
             dislike or [],
             k=k,
@@ -119,8 +124,8 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Show stored records."""
-    with _open(collection) as opened:
-        found = opened.get(ids)
+    with opened(collection) as there:
+        found = there.get(ids)
     if as_json:
         output.document([None if one is None else output.record(one) for one in found])
         return
@@ -137,9 +142,9 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Delete records, by id or all that match."""
-    _must_exist(collection)
-    with _open(collection, "rw") as opened:
-        n = opened.delete(ids or None, where=where)
+    must_exist(collection)
+    with opened(collection, "rw") as there:
+        n = there.delete(ids or None, where=where)
     if as_json:
         output.document({"deleted": n})
     else:
@@ -148,8 +153,8 @@ def delete(
 
 def info(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
     """Say what a collection holds: records, spaces, models, indexes and their measured recall."""
-    with _open(collection) as opened:
-        told = opened.info()
+    with opened(collection) as there:
+        told = there.info()
     if as_json:
         output.document(told)
     else:
@@ -158,8 +163,8 @@ def info(collection: CollectionOption = HERE, as_json: JsonOption = False) -> No
 
 def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
     """Look for damage in every file of a collection."""
-    with _open(collection) as opened:
-        found = opened.check()
+    with opened(collection) as there:
+        found = there.check()
     if as_json:
         output.document({"ok": not found, "problems": found})
     elif not found:
@@ -168,40 +173,6 @@ def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> N
         output.say(line)
     if found:
         raise CollectionError(f"{len(found)} problems found in {collection}; see above for each")
-
-
-def index_field(
-    name: Annotated[
-        str, typer.Argument(metavar="FIELD", help="A field of the metadata, such as price or maker.city.")
-    ],
-    collection: CollectionOption = HERE,
-    drop: Annotated[bool, typer.Option("--drop", help="No longer keep its values sorted.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Keep the values of a metadata field sorted, so that --where on it is quick."""
-    _must_exist(collection)
-    with _open(collection, "rw") as opened:
-        opened.index_field(name, drop=drop)
-    if as_json:
-        output.document({"field": name, "declared": not drop})
-    else:
-        output.console().print(
-            f"{escape(name)} is {'no longer declared' if drop else 'declared: filters on it are quick'}"
-        )
-
-
-def compact(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
-    """Drop deleted vectors from the disk and bring the indexes up to date."""
-    _must_exist(collection)
-    with _open(collection, "rw") as opened:
-        told = opened.compact()
-    if as_json:
-        output.document(told)
-    else:
-        before, after = told["bytes_before"] / 1e6, told["bytes_after"] / 1e6
-        output.console().print(
-            f"{told['vectors_dropped']:,} vectors dropped, {before:,.1f} MB before, {after:,.1f} after"
-        )
 
 
 def models(as_json: JsonOption = False) -> None:
@@ -221,12 +192,12 @@ def models(as_json: JsonOption = False) -> None:
     )
 
 
-def _must_exist(collection: Path) -> None:
+def must_exist(collection: Path) -> None:
     """Raise CollectionNotFound, without making anything, where there is no collection."""
-    _open(collection).close()
+    opened(collection).close()
 
 
 def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
-    for verb in (search, recommend, get, delete, info, check, index_field, compact, models):
+    for verb in (search, recommend, get, delete, info, check, models):
         app.command()(verb)

@@ -56,7 +56,9 @@ class ApproximateIndex(Index):
         rows, n = self.rows, self.structure.n
         usable = allowed if allowed is not None else rows.living
         k = min(k, rows.n_alive if usable is None else usable.n)
-        in_front = n if usable is None else int(np.count_nonzero(usable.mask[:n]))
+        in_front = n if usable is None else usable.n
+        if usable is not None and len(rows) > n:
+            in_front = int(np.count_nonzero(usable.mask[:n]))
         if k == 0 or in_front == 0:
             return self._exact(queries, max(k, 1), usable)
         scores, positions = self._front(queries, min(k, in_front), usable, in_front, effort or self.effort)
@@ -66,6 +68,8 @@ class ApproximateIndex(Index):
             scores = np.concatenate([scores, late.scores], axis=1)
             ids = np.concatenate([ids, late.ids], axis=1)
         order = np.lexsort((ids, -scores), axis=1)[:, :k]
+        if len(queries) == 1:  # by far the most frequent, and this the quicker way
+            return Neighbours(ids[:, order[0]], scores[:, order[0]])
         return Neighbours(np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1))
 
     def _exact(self, queries: Vectors, k: int, usable: Allowed | None) -> Neighbours:
@@ -100,6 +104,8 @@ class ApproximateIndex(Index):
             scores, positions = self.structure.candidates(
                 self.rows, asked, width, self.structure.effort_for(width, effort)
             )
+            if in_front == n and width == k and positions[:, -1].min() >= 0:  # what is missing is at the end
+                return scores, positions
             good = positions >= 0
             if usable is not None and in_front < n:
                 good &= usable.mask[positions]  # -1 reads the last row; it is not good either way

@@ -43,6 +43,7 @@ class Graph(Structure):
         self._former: list[Storage] = []  # replaced while searches were under way, which may still read them
         self._n_searching = 0
         self._lock = threading.Lock()
+        self._parameters: dict[int, faiss.SearchParametersHNSW] = {}
         self.metric = metric
         self.n = int(index.ntotal)
 
@@ -105,7 +106,9 @@ class Graph(Structure):
         with self._lock:
             self._n_searching += 1
         try:
-            parameters = faiss.SearchParametersHNSW(efSearch=effort)
+            parameters = self._parameters.get(effort)
+            if parameters is None:  # never changed once it is made, so that all threads may use it
+                parameters = self._parameters[effort] = faiss.SearchParametersHNSW(efSearch=effort)
             distances, positions = self._index.search(queries, width, params=parameters)
         finally:
             with self._lock:

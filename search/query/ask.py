@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,12 +13,15 @@ import numpy as np
 from search.catalog import reads
 from search.catalog.database import Database, Transaction
 from search.errors import CollectionError, QueryError, UnknownRecord
+from search.index.contract import Allowed
+from search.index.view import Look
 from search.query import plan, run
 from search.query.follow import Behind, Views
 from search.query.queries import Queries
 from search.query.recommend import recommend, taste
 from search.query.request import Options
 from search.types import EncoderSpec, Hit, Json, Space
+from search.uncollected import uncollected
 from search.vectors import Vectors, as_floats, checked, prepared
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from search.query.matches import Matches
 
 Answer = TypeVar("Answer")
+_TOGETHER = 125  # queries searched at a time in a long batch
 _READ_AGAIN = 100  # times a reader starts anew because another thread moved on; each takes microseconds
 
 
@@ -131,6 +136,8 @@ class Asker:
         allowed = None
         if options.where is not None:
             allowed = self._matching().allowed(transaction, state, look, options.where)
+        if len(queries) >= 2 * _TOGETHER and not options.explain:
+            return self._in_turns(transaction, look, queries, allowed, options)
         found, way = run.nearest(look, queries, options.k, allowed, options.effort)
         if not options.explain:
             return run.hits(transaction, found, space.name, pieces=look.pieces)
@@ -144,6 +151,22 @@ class Asker:
             said["advice"] = advice
         told = [[said] * len(one.part_keys) for one in found]
         return run.hits(transaction, found, space.name, told, pieces=look.pieces)
+
+    @staticmethod
+    def _in_turns(
+        transaction: Transaction, look: Look, queries: Vectors, allowed: Allowed | None, options: Options
+    ) -> list[list[Hit]]:
+        """As `_nearest` for many queries: while some are searched for, the hits of those before are put together."""
+        some = [queries[begin : begin + _TOGETHER] for begin in range(0, len(queries), _TOGETHER)]
+        answers: list[list[Hit]] = []
+        with uncollected(), ThreadPoolExecutor(1, "nearkin-search") as ahead:
+            waiting = ahead.submit(run.nearest, look, some[0], options.k, allowed, options.effort)
+            for following in [*some[1:], None]:
+                found, _ = waiting.result()
+                if following is not None:
+                    waiting = ahead.submit(run.nearest, look, following, options.k, allowed, options.effort)
+                answers += run.hits(transaction, found, look.space.name, pieces=look.pieces)
+        return answers
 
     def _matching(self) -> Matches:
         """The filters asked so far; what they need takes long to import, and many a process asks without one."""

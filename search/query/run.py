@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from search.catalog import reads
 from search.catalog.database import Transaction
 from search.index.contract import Allowed, Index, Rows
+from search.index.threads import for_queries
 from search.index.view import Look
 from search.query.plan import Method, Plan, plan
 from search.types import Hit, Json, Metric
@@ -57,8 +59,13 @@ def nearest(
         searched: Index = index if index is not None and way.method is Method.INDEX else look.flat
         left = [number for number, one in enumerate(found) if one is None]
         asked = queries if len(left) == len(queries) else queries[left]
-        near = searched.search(asked, width, allowed, effort=effort)
-        scores = np.clip(near.scores, -1, 1) if look.flat.metric is Metric.COSINE else near.scores
+        with for_queries(len(asked)):
+            near = searched.search(asked, width, allowed, effort=effort)
+        scores = near.scores
+        if (
+            look.flat.metric is Metric.COSINE
+        ):  # rounding can put one a hair outside; np.clip takes ten times as long
+            scores = np.minimum(np.maximum(scores, np.float32(-1)), np.float32(1))
         owners = rows.record_keys[np.searchsorted(rows.part_keys, near.ids)]
         for at, number in enumerate(left):
             one = Found(near.ids[at], owners[at], scores[at])
@@ -103,11 +110,13 @@ def hits(
     shown = reads.shown(transaction, wanted, pieces=pieces)
     answers = []
     for query, one in enumerate(found):
-        answer = []
-        for number, (key, score) in enumerate(zip(keys[query], one.scores.tolist(), strict=True)):
-            id, uri, text, metadata, part = shown[key]
-            name = spaces if isinstance(spaces, str) else spaces[query][number]
-            said = None if explain is None else explain[query][number]
-            answer.append(Hit(id, score, name, text, uri, metadata, part, said))
-        answers.append(answer)
+        scores = one.scores.tolist()
+        names = repeat(spaces) if isinstance(spaces, str) else spaces[query]
+        told = repeat(None) if explain is None else explain[query]
+        answers.append(
+            [
+                Hit(row[0], score, name, row[2], row[1], row[3], row[4], said)
+                for row, score, name, said in zip(map(shown.__getitem__, keys[query]), scores, names, told)  # noqa: B905 - without end
+            ]
+        )
     return answers

@@ -1,0 +1,1 @@
+"""nearkin as one of the systems of the side-by-side harness."""
