@@ -97,7 +97,11 @@ def test_recommend_weighs_likes_against_dislikes(nearkin, clock):
 def test_info_get_delete_export_check_and_compact(nearkin, clock, tmp_path):
     told = nearkin("info", "-c", clock, "--json").json()
     assert told["records"] == 12
-    assert told["spaces"][0]["index"] == {"kind": "flat", "recall": 1.0}
+    assert told["spaces"][0]["index"] == {
+        "kind": "flat",
+        "recall": 1.0,
+        "wanted": {"recall": 0.95, "memory": None, "kind": None},
+    }
     assert nearkin("get", "r5", "-c", clock, "--json").json()[0]["metadata"] == {"hour": 5, "half": "am"}
     assert nearkin("delete", "--where", "hour >= 6", "-c", clock, "--json").json() == {"deleted": 6}
     assert (
