@@ -12,7 +12,9 @@ from search.vectors import Keys
 
 __all__ = ["count", "fields", "matching", "records", "undeclared"]
 
-_RECORD = tuple(schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata"))
+_RECORD = tuple(
+    schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata", "checksum")
+)
 
 
 def matching(transaction: Transaction, expression: str, changed_since: int | None = None) -> Keys:
@@ -46,9 +48,10 @@ def records(transaction: Transaction, expression: str | None = None) -> Iterator
     """Every record, or every one that matches, in the order in which they were first added.
 
     Raises:
+        CollectionCorrupt: one does not match its checksum.
         FilterError: the expression cannot be used.
     """
     query = select(*_RECORD).order_by(schema.record.c.key)
     if expression is not None:
         query = query.where(where.asked(transaction, expression).test)
-    return map(reads.stored, transaction.execute(query))
+    return map(reads.stored, reads.readable(transaction, lambda: transaction.execute(query)))

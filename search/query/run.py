@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.catalog import reads
+from search.catalog.checksums import missing_record
 from search.catalog.database import Transaction
+from search.errors import CollectionCorrupt
 from search.index.contract import Allowed, Index, Rows
 from search.index.view import Look
 from search.query.plan import Method, Plan, plan
@@ -81,8 +83,16 @@ def _best_parts(found: Found, k: int) -> Found:
 
 
 def vectors_of(rows: Rows, part_keys: Sequence[int]) -> Vectors:
-    """The vectors (n, dim) of these parts, all of which are living rows."""
-    return rows.matrix[np.searchsorted(rows.part_keys, np.asarray(part_keys, dtype=np.int64))]
+    """The vectors (n, dim) of these parts, all of which are living rows.
+
+    Raises:
+        CollectionCorrupt: the catalog names one that has no vector.
+    """
+    wanted = np.asarray(part_keys, dtype=np.int64)
+    at = np.minimum(np.searchsorted(rows.part_keys, wanted), len(rows) - 1)
+    if not len(rows) or (rows.part_keys[at] != wanted).any():
+        raise CollectionCorrupt("a part in the catalog has no vector; restore the collection from a backup")
+    return rows.matrix[at]
 
 
 def hits(
@@ -97,6 +107,9 @@ def hits(
 
     `spaces` names the space whose part each was found by, or one for all; `explain` holds what to say of each;
     `pieces` is False where all parts are whole records.
+
+    Raises:
+        CollectionCorrupt: a record or part is damaged or gone.
     """
     keys = [(one.part_keys if pieces else one.record_keys).tolist() for one in found]
     wanted = keys[0] if len(keys) == 1 else list({key for some in keys for key in some})
@@ -105,7 +118,10 @@ def hits(
     for query, one in enumerate(found):
         answer = []
         for number, (key, score) in enumerate(zip(keys[query], one.scores.tolist(), strict=True)):
-            id, uri, text, metadata, part = shown[key]
+            there = shown.get(key)
+            if there is None or (pieces and there.key != one.record_keys[number]):
+                raise missing_record(key)
+            _, id, uri, text, metadata, part = there
             name = spaces if isinstance(spaces, str) else spaces[query][number]
             said = None if explain is None else explain[query][number]
             answer.append(Hit(id, score, name, text, uri, metadata, part, said))
