@@ -151,8 +151,14 @@ def _sync(path: Path) -> None:
 
 
 def export(transaction: Transaction, target: Path, expression: str | None, *, vectors: bool) -> int:
-    """Write one JSON object a line: the record and, if asked, its vectors by space; how many there were."""
+    """Write one JSON object a line: the record and, if asked, its vectors by space; how many there were.
+
+    Raises:
+        CollectionCorrupt: something to be written is damaged.
+    """
     n = 0
+    if vectors:
+        reads.check_vectors(transaction)
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:

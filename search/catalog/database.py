@@ -183,7 +183,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # of a message that quotes a damaged schema
             raise self._meaning(error) from error
 
     def _meaning(self, error: BaseException | None) -> NearkinError:
@@ -198,8 +198,10 @@ class Database:
                 f"{self.path} is damaged (a text in it cannot be read); find it with `nearkin check`, "
                 "and restore the collection from a backup"
             )
-        if "malformed" in said or "not a database" in said:
-            return CollectionCorrupt(f"{self.path} is damaged ({said}); restore it from a backup")
+        if isinstance(error, UnicodeDecodeError) or "malformed" in said or "not a database" in said:
+            return CollectionCorrupt(
+                f"{self.path} is damaged ({' '.join(said.split())}); restore it from a backup"
+            )
         if "full" in said:
             return CollectionError(
                 f"the disk that holds {self.path.parent} is full; free some space and run again"

@@ -235,6 +235,18 @@ def part_keys(transaction: Transaction, space: Space) -> Keys:
     return np.concatenate([np.empty(0, np.int64), *(keys(blob) for (blob,) in blobs)])
 
 
+def living(transaction: Transaction, space: Space) -> tuple[Keys, Keys]:
+    """The part and the record keys of the space's living rows, without a look at their vectors."""
+    rows = transaction.sql(
+        "select part_keys, record_keys from batch where space_key = ? order by first_part", (space.key,)
+    ).fetchall()
+    part_keys, record_keys = (
+        np.concatenate([np.empty(0, np.int64), *(keys(row[column]) for row in rows)]) for column in (0, 1)
+    )
+    alive = ~np.isin(part_keys, tombstones(transaction, space))
+    return part_keys[alive], record_keys[alive]
+
+
 def has_pieces(transaction: Transaction, space: Space, after_part: int = 0) -> bool:
     """Whether parts after `after_part` may be pieces of records (passages, regions) and not whole ones."""
     return bool(
@@ -298,6 +310,23 @@ def check_living(transaction: Transaction, space: Space, part_keys: Keys, record
         raise CollectionCorrupt(
             f"space '{space.name}': its parts and its vectors do not match; restore a backup"
         )
+
+
+def check_vectors(transaction: Transaction) -> None:
+    """Make sure that whoever writes out the vectors of all parts leaves none out.
+
+    Raises:
+        CollectionCorrupt: a part has no space, or those of a space are not those of its vectors.
+    """
+    found = spaces(transaction).values()
+    for space in found:
+        check_living(transaction, space, *living(transaction, space))
+    homeless = transaction.value(
+        "select key from part where space_key not in (select value from json_each(?)) limit 1",
+        (listed(space.key for space in found),),
+    )
+    if homeless is not None:
+        raise CollectionCorrupt(f"part {homeless} is of no space; restore the collection from a backup")
 
 
 def keys_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, int]:
