@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from search import upkeep
+from search import checking
 from search.catalog import migrations, reads, writes
 from search.catalog.database import Database
 from search.errors import CollectionCorrupt, CollectionError, CollectionNotFound
@@ -114,14 +114,14 @@ def _verify(source: Layout, partial: Layout) -> None:
     """Refuse a copy that is damaged in anything but its indexes, which it does without then."""
     copy = Database(partial.catalog, read_only=False)
     try:
-        found = upkeep.check(partial, copy)
+        found = checking.check(partial, copy)
         if found:
             with copy.writing() as transaction:
                 for space in reads.spaces(transaction).values():
                     writes.record_snapshot(transaction, space, None)
             shutil.rmtree(partial.indexes)
             partial.indexes.mkdir()
-            found = upkeep.check(partial, copy)
+            found = checking.check(partial, copy)
         if found:
             raise CollectionCorrupt(found[0])
         copy.settle()

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from search import backup, upkeep
+from search import backup, checking, upkeep
 from search.catalog import reads, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
@@ -150,10 +150,17 @@ class Collection:
     # ---- asking --------------------------------------------------------------------------------------------
 
     def get(self, ids: str | Sequence[str]) -> list[Record | None]:
-        """The records of these ids, in their order; None for an id that is not there."""
+        """The records of these ids, in their order; None for an id that is not there.
+
+        Raises:
+            CollectionCorrupt: a record does not match its checksum.
+        """
         wanted = [ids] if isinstance(ids, str) else list(ids)
         with self._database.reading() as transaction:
             found = reads.records_of(transaction, wanted)
+            for id in wanted:
+                if id not in found:
+                    reads.check_absent(transaction, id)
         return [found[id].record if id in found else None for id in wanted]
 
     def count(self, where: str | None = None) -> int:
@@ -306,7 +313,7 @@ class Collection:
 
     def check(self) -> list[str]:
         """Look for damage in every file; one line for each thing found, none if all is well."""
-        return upkeep.check(self._layout, self._database)
+        return checking.check(self._layout, self._database)
 
     def index(self, progress: Progress | None = None, *, wait: bool = True) -> None:
         """Build the indexes that are missing or behind; `ingest` calls it at the end of a run.

@@ -8,8 +8,10 @@ from typing import Literal
 from search.catalog import migrations
 from search.catalog.database import Database
 from search.collection import Collection
-from search.errors import CollectionError, CollectionNotFound, QueryError
+from search.errors import CollectionCorrupt, CollectionError, CollectionNotFound, QueryError
 from search.layout import Layout, sync_directory
+
+_SMALLEST = 512  # bytes of a database; SQLite takes anything smaller for an empty one
 
 
 def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "auto") -> Collection:
@@ -22,11 +24,13 @@ def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "au
 
     Raises:
         CollectionNotFound: there is none, and the mode is "r".
+        CollectionCorrupt: the catalog is damaged.
         CollectionError: the directory holds other files, or another program or a newer nearkin wrote it.
     """
     if mode not in ("rw", "r"):
         raise QueryError(f"mode '{mode}' is unknown; use 'rw' or 'r'")
     layout = Layout(Path(path).expanduser())
+    _check_not_emptied(layout)
     if mode == "r":
         _check_there(layout)
     else:
@@ -57,6 +61,23 @@ def _check_there(layout: Layout) -> None:
     if not layout.catalog.is_file():
         raise CollectionNotFound(
             f"there is no collection at {layout.root}; name one with -c, or make it with: nearkin ingest"
+        )
+
+
+def _check_not_emptied(layout: Layout) -> None:
+    """Refuse a catalog that is no more, beside what is only made once it is safely on the disk.
+
+    Alone, a file with nothing in it is what a power loss left of the making of a collection.
+    """
+    try:
+        if layout.catalog.stat().st_size >= _SMALLEST:
+            return
+    except OSError:  # is seen to by those who open it
+        return
+    later = (layout.indexes, layout.quarantine, layout.lock)
+    if any(path.exists() for path in later):
+        raise CollectionCorrupt(
+            f"{layout.catalog} has lost its content; restore the collection from a backup"
         )
 
 

@@ -1,20 +1,15 @@
-"""Looking after a collection: what it holds, whether it is whole, its indexes and its size."""
+"""Looking after a collection: what it holds, its indexes and its size."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
-
-import numpy as np
 
 from search.catalog import compaction, migrations, reads
 from search.catalog.database import Database, Transaction
-from search.errors import CollectionCorrupt
 from search.failpoints import Step, reached
 from search.index import snapshot
 from search.index.choose import Wanted
-from search.index.contract import Rows
 from search.index.structure import Kind
 from search.layout import Layout
 from search.types import Json, Space
@@ -81,50 +76,6 @@ def _index_info(transaction: Transaction, space: Space) -> dict[str, Json]:
         **{name: tuning[name] for name in sorted(tuning) if name not in ("exact", "n")},
         "wanted": wanted,
     }
-
-
-def check(layout: Layout, database: Database) -> list[str]:
-    """One line for each thing found damaged; none if all is well."""
-    from search.catalog import fields  # as in `info`
-
-    found: list[str] = []
-    with database.reading() as transaction:
-        said = transaction.sql("pragma integrity_check(20)")
-        found += [f"the catalog is damaged: {line}; restore a backup" for (line,) in said if line != "ok"]
-        state = reads.state(transaction)
-        for space in reads.spaces(transaction).values():
-            found += _check_space(transaction, layout, state, space)
-        found += fields.problems(transaction)
-    return found
-
-
-def _check_space(transaction: Transaction, layout: Layout, state: reads.State, space: Space) -> list[str]:
-    found: list[str] = []
-    stored: list[np.ndarray[Any, Any]] = [np.empty(0, np.int64)]
-    owners: list[np.ndarray[Any, Any]] = [np.empty(0, np.int64)]
-    try:
-        for batch in reads.batches(transaction, space):
-            stored.append(batch.part_keys)
-            owners.append(batch.record_keys)
-    except CollectionCorrupt as error:
-        return [str(error)]
-    keys, records = np.concatenate(stored), np.concatenate(owners)
-    dead = reads.tombstones(transaction, space)
-    alive = ~np.isin(keys, dead)
-    rows = transaction.sql(
-        "select key, record_key from part where space_key = ? order by key", (space.key,)
-    ).fetchall()
-    named = np.array(rows, dtype=np.int64).reshape(-1, 2)
-    if not np.array_equal(named, np.stack([keys[alive], records[alive]], axis=1)):
-        found.append(f"space '{space.name}': its parts and its vectors do not match; restore a backup")
-    vouched = reads.snapshot(transaction, space)
-    if vouched is not None:
-        shape = Rows(keys, records, np.empty((len(keys), 0), np.float32))
-        try:
-            snapshot.read(layout, vouched, state.uuid, space, shape)
-        except CollectionCorrupt as error:
-            found.append(f"space '{space.name}': {error} by the next ingest or by: nearkin compact")
-    return found
 
 
 def compact(layout: Layout, database: Database) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -73,9 +74,8 @@ def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, i
     )
     if len(dead):
         writes.record_snapshot(transaction, space, None)  # it is of rows that are no longer there
-    transaction.sql(
-        "update state set commit_seq = ?, epoch = ?", (counters.commit_seq + 1, counters.epoch + 1)
-    )
+    now = reads.state(transaction)
+    writes.count_on(transaction, replace(now, commit_seq=now.commit_seq + 1, epoch=now.epoch + 1))
     return len(dead), last
 
 

@@ -8,11 +8,14 @@ from sqlalchemy import select
 
 from search.catalog import fields, reads, schema, where
 from search.catalog.database import Transaction
+from search.errors import CollectionCorrupt
 from search.vectors import Keys
 
 __all__ = ["count", "fields", "matching", "records", "undeclared"]
 
-_RECORD = tuple(schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata"))
+_RECORD = tuple(
+    schema.record.c[name] for name in ("key", "id", "kind", "uri", "text", "metadata", "checksum")
+)
 
 
 def matching(transaction: Transaction, expression: str, changed_since: int | None = None) -> Keys:
@@ -46,9 +49,18 @@ def records(transaction: Transaction, expression: str | None = None) -> Iterator
     """Every record, or every one that matches, in the order in which they were first added.
 
     Raises:
+        CollectionCorrupt: one does not match its checksum, or is missing.
         FilterError: the expression cannot be used.
     """
     query = select(*_RECORD).order_by(schema.record.c.key)
     if expression is not None:
         query = query.where(where.asked(transaction, expression).test)
-    return map(reads.stored, transaction.execute(query))
+    n = 0
+    for row in reads.readable(transaction, lambda: transaction.execute(query)):
+        yield reads.stored(row)
+        n += 1
+    # Counted by an index, so that a page which has lost records does not lose them silently.
+    if expression is None and n != transaction.value(
+        "select count(*) from record indexed by record_by_changed"
+    ):
+        raise CollectionCorrupt("records are missing in the catalog; restore the collection from a backup")

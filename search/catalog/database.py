@@ -38,6 +38,15 @@ class Transaction:
         """Run one statement for each of `rows`."""
         self._driver.executemany(text, rows)
 
+    @contextmanager
+    def as_bytes(self) -> Iterator[None]:
+        """Texts come as bytes for the length of the block: damaged ones can be read in no other way."""
+        self._driver.text_factory = bytes
+        try:
+            yield
+        finally:
+            self._driver.text_factory = str
+
     def execute(self, statement: Executable) -> sqlite3.Cursor:
         """Run a statement that was put together with SQLAlchemy, such as one with a where-expression."""
         from search.catalog.compiled import (
@@ -174,7 +183,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # of a message that quotes a damaged schema
             raise self._meaning(error) from error
 
     def _meaning(self, error: BaseException | None) -> NearkinError:
@@ -184,8 +193,15 @@ class Database:
             return CollectionLocked(
                 f"{self.path.parent} is busy ({said}); try again when the other writer is done"
             )
-        if "malformed" in said or "not a database" in said:
-            return CollectionCorrupt(f"{self.path} is damaged ({said}); restore it from a backup")
+        if undecodable(error):  # SQLite quotes the text, of any length
+            return CollectionCorrupt(
+                f"{self.path} is damaged (a text in it cannot be read); find it with `nearkin check`, "
+                "and restore the collection from a backup"
+            )
+        if isinstance(error, UnicodeDecodeError) or "malformed" in said or "not a database" in said:
+            return CollectionCorrupt(
+                f"{self.path} is damaged ({' '.join(said.split())}); restore it from a backup"
+            )
         if "full" in said:
             return CollectionError(
                 f"the disk that holds {self.path.parent} is full; free some space and run again"
@@ -193,6 +209,11 @@ class Database:
         if "readonly" in said or "unable to open" in said:
             return CollectionError(f"{self.path} cannot be opened for this ({said}); check its permissions")
         return CollectionError(f"{self.path}: {said}; run `nearkin check` on it")
+
+
+def undecodable(error: BaseException | None) -> bool:
+    """Whether this is SQLite's complaint about a text that is none."""
+    return "Could not decode to UTF-8" in str(error)
 
 
 def _close_all(connections: list[sqlite3.Connection]) -> None:

@@ -6,12 +6,14 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from search.catalog import checksums, reads
 from search.catalog.database import Database, Transaction
 from search.errors import CollectionError
 from search.failpoints import Step, reached
 
 # "near" in ASCII: lets `file` and other tools tell a catalog from any other SQLite file.
 APPLICATION_ID = 0x6E656172
+_AT_ONCE = 10_000  # records read and given their checksums together
 
 
 def _first(transaction: Transaction) -> None:
@@ -57,6 +59,10 @@ def _second(transaction: Transaction) -> None:
         "create index record_by_changed on record (changed)",
         "alter table space add column wanted text",
         "alter table space add column queries blob",
+        "alter table record add column checksum integer not null default 0",
+        "alter table part add column checksum integer",
+        "alter table space add column checksum integer not null default 0",
+        "alter table state add column checksum integer not null default 0",
         "alter table batch add column first_part integer not null default 0",
         "alter table batch add column last_part integer not null default 0",
         "alter table batch add column pieces integer not null default 1",
@@ -73,6 +79,34 @@ def _second(transaction: Transaction) -> None:
     transaction.sql(
         "update record set metadata = ' ' || metadata where metadata glob ?", (f"*{'[0-9]' * 19}*",)
     )
+    _sum_up(transaction)
+
+
+def _sum_up(transaction: Transaction) -> None:
+    """Give the rows that are there their checksums."""
+    last = 0
+    while rows := transaction.sql(
+        "select key, id, kind, uri, text, metadata from record where key > ? order by key limit ?",
+        (last, _AT_ONCE),
+    ).fetchall():
+        transaction.many(
+            "update record set checksum = ? where key = ?",
+            [(checksums.of_record(*row), row[0]) for row in rows],
+        )
+        last = rows[-1][0]
+    pieces = transaction.sql(
+        'select key, record_key, space_key, start, "end", box from part '
+        'where start is not null or "end" is not null or box is not null'
+    ).fetchall()
+    transaction.many(
+        "update part set checksum = ? where key = ?", [(checksums.of_part(*row), row[0]) for row in pieces]
+    )
+    spaces = transaction.sql(f"select {reads.SPACE} from space").fetchall()  # noqa: S608 - columns
+    transaction.many(
+        "update space set checksum = ? where key = ?", [(checksums.of_space(row), row[0]) for row in spaces]
+    )
+    counters = transaction.sql(f"select {reads.STATE} from state").fetchone()  # noqa: S608 - columns
+    transaction.sql("update state set checksum = ?", (checksums.of_state(*counters),))
 
 
 # Append only: a step that has been released is never edited, since collections of its time are out there.

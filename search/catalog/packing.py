@@ -25,8 +25,8 @@ class Packed:
     checksum: int
 
 
-def _checksum(*blobs: bytes | memoryview) -> int:
-    value = 0
+def _checksum(*blobs: bytes | memoryview, pieces: bool) -> int:
+    value = 0 if pieces else 1  # where the sum begins, so that the mark beside the blobs is covered too
     for blob in blobs:
         value = zlib.crc32(blob, value)
     return value
@@ -38,14 +38,17 @@ def _bytes_of(numbers: NDArray[np.generic], kind: np.dtype[np.generic]) -> memor
     return held.view(np.uint8).reshape(-1).data if held.size else memoryview(b"")
 
 
-def pack(batch: Batch) -> Packed:
-    """The blobs of `batch`, little-endian on every machine; they may share its memory."""
+def pack(batch: Batch, *, pieces: bool = True) -> Packed:
+    """The blobs of `batch`, little-endian on every machine; they may share its memory.
+
+    `pieces` is False where every part is a whole record.
+    """
     blobs = (
         _bytes_of(batch.part_keys, _KEY),
         _bytes_of(batch.record_keys, _KEY),
         _bytes_of(batch.vectors, _VALUE),
     )
-    return Packed(*blobs, checksum=_checksum(*blobs))
+    return Packed(*blobs, checksum=_checksum(*blobs, pieces=pieces))
 
 
 def keys(blob: bytes) -> Keys:
@@ -53,7 +56,7 @@ def keys(blob: bytes) -> Keys:
     return np.frombuffer(blob, _KEY)
 
 
-def unpack(packed: Packed, n: int, dim: int, where: str) -> Batch:
+def unpack(packed: Packed, n: int, dim: int, where: str, *, pieces: bool = True) -> Batch:
     """The batch that `pack` took, as read-only views of the blobs.
 
     Args:
@@ -61,13 +64,17 @@ def unpack(packed: Packed, n: int, dim: int, where: str) -> Batch:
         n: how many rows the catalog says there are.
         dim: the width of the space.
         where: names the batch in the message.
+        pieces: as it was given to `pack`.
 
     Raises:
         CollectionCorrupt: the checksum or a length does not match.
     """
-    lengths = (len(packed.part_keys), len(packed.record_keys), len(packed.vectors))
-    if lengths != (n * 8, n * 8, n * dim * 4) or packed.checksum != _checksum(
-        packed.part_keys, packed.record_keys, packed.vectors
+    blobs = (packed.part_keys, packed.record_keys, packed.vectors)
+    if (
+        not isinstance(n, int)
+        or not all(isinstance(blob, bytes | memoryview) for blob in blobs)
+        or tuple(map(len, blobs)) != (n * 8, n * 8, n * dim * 4)
+        or packed.checksum != _checksum(*blobs, pieces=pieces)
     ):
         raise CollectionCorrupt(f"{where} does not match its checksum; restore the collection from a backup")
     return Batch(

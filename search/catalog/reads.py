@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -11,18 +13,26 @@ from typing import Any, TypeAlias
 import numpy as np
 import orjson
 
-from search.catalog.database import Transaction
+from search.catalog import checksums
+from search.catalog.database import Transaction, undecodable
 from search.catalog.metadata_text import decoded
 from search.catalog.packing import Packed, keys, unpack
+from search.errors import CollectionCorrupt
 from search.types import EncoderSpec, Json, Metric, Modality, Record, Space
 from search.vectors import Batch, Keys
+
+Row: TypeAlias = "tuple[Any, ...]"
 
 # Lists travel as one JSON array: no limit on their length, and one compiled statement for all lengths. A short list
 # of keys is quicker as so many question marks.
 _FEW = 128
 
-_STATE = "select uuid, commit_seq, epoch, spaces_seq, next_record, next_part from state"
-_RECORD = "key, id, kind, uri, text, metadata"
+# What the checksum of a row is over.
+STATE = "uuid, commit_seq, epoch, spaces_seq, next_record, next_part"
+SPACE = "key, name, modality, dim, metric, encoder, snapshot, tuning, wanted"
+_STATE = f"select {STATE}, checksum from state"  # noqa: S608 - columns
+_RECORD = "key, id, kind, uri, text, metadata, checksum"
+_N_RECORD = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +53,16 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A record as it stands in the catalog, with its key."""
+    """A record as it stands in the catalog, with its key and its metadata as text."""
 
     key: int
     record: Record
+    metadata: str
 
 
-# What a hit shows: id, uri, text (the passage where the part is one), metadata, and the part as JSON or None.
-Shown: TypeAlias = "tuple[str, str | None, str | None, dict[str, Json], dict[str, Json] | None]"
+# What a hit shows: key of the record, id, uri, text (the passage where the part is one), metadata, and the part as
+# JSON or None.
+Shown: TypeAlias = "tuple[int, str, str | None, str | None, dict[str, Json], dict[str, Json] | None]"
 
 
 def listed(values: Iterable[int | str]) -> str:
@@ -59,9 +71,41 @@ def listed(values: Iterable[int | str]) -> str:
 
 
 def stored(row: Sequence[Any]) -> Stored:
-    """The record in a row of `key, id, kind, uri, text, metadata`."""
-    key, id, kind, uri, text, metadata = row
-    return Stored(key, Record(id, kind, uri, text, decoded(metadata)))
+    """The record in a row of `key, id, kind, uri, text, metadata, checksum`.
+
+    Raises:
+        CollectionCorrupt: it does not match its checksum.
+    """
+    checksums.check_record(row)
+    key, id, kind, uri, text, metadata, _ = row
+    return Stored(key, Record(id, kind, uri, text, decoded(metadata)), metadata)
+
+
+def readable(transaction: Transaction, ask: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+    """The rows of a question whose first two columns are a record's key and id.
+
+    Raises:
+        CollectionCorrupt: a text in a row is no text any more; SQLite would not say in which.
+    """
+    try:
+        for row in ask():  # not `yield from`, which would close the cursor, if only after its connection
+            yield row
+    except sqlite3.OperationalError as error:
+        if not undecodable(error):
+            raise
+        with transaction.as_bytes():
+            for row in ask():  # not `yield from`, which would close the cursor, if only after its connection
+                if any(isinstance(value, bytes) and not _is_text(value) for value in row):
+                    raise checksums.damaged_record(row[0], row[1]) from None
+        raise
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def key_array(rows: Iterable[Sequence[Any]]) -> Keys:
@@ -70,25 +114,41 @@ def key_array(rows: Iterable[Sequence[Any]]) -> Keys:
 
 
 def state(transaction: Transaction) -> State:
-    """The counters, as of the reader's transaction."""
-    return State(*transaction.sql(_STATE).fetchone())
+    """The counters, as of the reader's transaction.
+
+    Raises:
+        CollectionCorrupt: they do not match their checksum.
+    """
+    row = transaction.sql(_STATE).fetchone()
+    if row is None:
+        raise CollectionCorrupt("the catalog has lost its counters; restore the collection from a backup")
+    checksums.check_state(row)
+    return State(*row[:-1])
 
 
 def spaces(transaction: Transaction) -> dict[str, Space]:
-    """All spaces by name, in the order of their making."""
-    return {
-        name: Space(
-            key, name, Modality(modality), dim, Metric(metric), EncoderSpec.from_json(json.loads(encoder))
-        )
-        for key, name, modality, dim, metric, encoder in transaction.sql(
-            "select key, name, modality, dim, metric, encoder from space order by key"
-        )
-    }
+    """All spaces by name, in the order of their making.
+
+    Raises:
+        CollectionCorrupt: one does not match its checksum.
+    """
+    found: dict[str, Space] = {}
+    for *row, checksum in transaction.sql(f"select {SPACE}, checksum from space order by key"):  # noqa: S608 - columns
+        checksums.check_space(row, checksum)
+        key, name, modality, dim, metric, encoder, *_ = row
+        spec = EncoderSpec.from_json(json.loads(encoder))
+        found[name] = Space(key, name, Modality(modality), dim, Metric(metric), spec)
+    return found
 
 
 def _of_space(transaction: Transaction, column: str, space: Space) -> dict[str, Any] | None:
     found = transaction.value(f"select {column} from space where key = ?", (space.key,))  # noqa: S608 - ours
-    return None if found is None else json.loads(found)
+    try:
+        return None if found is None else json.loads(found)
+    except (TypeError, ValueError):
+        raise CollectionCorrupt(
+            f"the {column} of space '{space.name}' cannot be read; restore the collection from a backup"
+        ) from None
 
 
 def snapshot(transaction: Transaction, space: Space) -> dict[str, Any] | None:
@@ -119,14 +179,25 @@ def probes(transaction: Transaction, space: Space) -> bytes | None:
 
 
 def model(transaction: Transaction, sha256: str) -> bytes | None:
-    """The bytes of a learned model, or None."""
+    """The bytes of a learned model, or None.
+
+    Raises:
+        CollectionCorrupt: they are not those that were kept.
+    """
     found: bytes | None = transaction.value("select data from model where sha256 = ?", (sha256,))
+    if found is not None and hashlib.sha256(found).hexdigest() != sha256:
+        raise CollectionCorrupt(
+            f"the model {sha256} does not match its checksum; restore the collection from a backup"
+        )
     return found
 
 
 def rows_in(transaction: Transaction, space: Space) -> int:
     """How many rows the space's batches hold, dead ones included."""
-    found = transaction.value("select coalesce(sum(n), 0) from batch where space_key = ?", (space.key,))
+    # By the length of the keys and not by `n`, which no checksum covers before the batch is read.
+    found = transaction.value(
+        "select coalesce(sum(length(part_keys)), 0) / 8 from batch where space_key = ?", (space.key,)
+    )
     return int(found)
 
 
@@ -141,13 +212,13 @@ def batches(
         CollectionCorrupt: a batch does not match its checksum.
     """
     rows = transaction.sql(
-        "select key, n, part_keys, record_keys, vectors, checksum from batch "
+        "select key, n, part_keys, record_keys, vectors, checksum, pieces from batch "
         "where space_key = ? and last_part > ? and first_part <= ? order by first_part",
         (space.key, after_part, (1 << 62) if until_part is None else until_part),
     )
-    for key, n, part_keys, record_keys, vectors, checksum in rows:
+    for key, n, part_keys, record_keys, vectors, checksum, pieces in rows:
         packed = Packed(part_keys, record_keys, vectors, checksum)
-        yield unpack(packed, n, space.dim, f"batch {key} of space '{space.name}'")
+        yield unpack(packed, n, space.dim, f"batch {key} of space '{space.name}'", pieces=bool(pieces))
 
 
 def part_keys(transaction: Transaction, space: Space) -> Keys:
@@ -156,6 +227,18 @@ def part_keys(transaction: Transaction, space: Space) -> Keys:
         "select part_keys from batch where space_key = ? order by first_part", (space.key,)
     )
     return np.concatenate([np.empty(0, np.int64), *(keys(blob) for (blob,) in blobs)])
+
+
+def living(transaction: Transaction, space: Space) -> tuple[Keys, Keys]:
+    """The part and the record keys of the space's living rows, without a look at their vectors."""
+    rows = transaction.sql(
+        "select part_keys, record_keys from batch where space_key = ? order by first_part", (space.key,)
+    ).fetchall()
+    part_keys, record_keys = (
+        np.concatenate([np.empty(0, np.int64), *(keys(row[column]) for row in rows)]) for column in (0, 1)
+    )
+    alive = ~np.isin(part_keys, tombstones(transaction, space))
+    return part_keys[alive], record_keys[alive]
 
 
 def has_pieces(transaction: Transaction, space: Space, after_part: int = 0) -> bool:
@@ -178,34 +261,115 @@ def tombstones(transaction: Transaction, space: Space, after: int = -1) -> Keys:
 
 
 def parts_of(transaction: Transaction, space: Space, record_keys: Iterable[int]) -> dict[int, list[int]]:
-    """The part keys, ascending, of each of these records in the space."""
-    rows = transaction.sql(
-        "select record_key, key from part where space_key = ? "
-        "and record_key in (select value from json_each(?)) order by key",
-        (space.key, listed(record_keys)),
-    )
+    """The part keys, ascending, of each of these records in the space.
+
+    Raises:
+        CollectionCorrupt: a record leads to a part of another one.
+    """
     found: dict[int, list[int]] = {}
-    for record_key, key in rows:
+    # The first from the index on records, the second from the part itself.
+    for record_key, true, key in transaction.sql(
+        "select led.record_key, part.record_key, part.key from part as led join part on part.key = led.key "
+        "where part.space_key = ? and led.record_key in (select value from json_each(?)) order by part.key",
+        (space.key, listed(record_keys)),
+    ):
+        if record_key != true:
+            raise CollectionCorrupt(
+                f"part {key} is not of record {record_key}; restore the collection from a backup"
+            )
         found.setdefault(record_key, []).append(key)
     return found
 
 
-def keys_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, int]:
-    """The keys of those of `ids` that exist."""
-    return dict(
-        transaction.sql(
-            "select id, key from record where id in (select value from json_each(?))", (listed(ids),)
+def check_living(transaction: Transaction, space: Space, part_keys: Keys, record_keys: Keys) -> None:
+    """Compare the rows that batches and tombstones leave alive with the parts, which say the same.
+
+    Only by their number and sums, so that it costs little beside the reading of the vectors.
+
+    Args:
+        transaction: the one that the rows were read in.
+        space: whose they are.
+        part_keys: of the living rows, in their order.
+        record_keys: likewise.
+
+    Raises:
+        CollectionCorrupt: they are not the same.
+    """
+    row = transaction.sql(
+        "select count(*), coalesce(sum(key), 0), coalesce(sum(record_key), 0) from part where space_key = ?",
+        (space.key,),
+    ).fetchone()
+    living = (len(part_keys), int(part_keys.sum()), int(record_keys.sum()))
+    if row != living or (part_keys[1:] <= part_keys[:-1]).any():
+        raise CollectionCorrupt(
+            f"space '{space.name}': its parts and its vectors do not match; restore a backup"
         )
+
+
+def check_vectors(transaction: Transaction) -> None:
+    """Make sure that whoever writes out the vectors of all parts leaves none out.
+
+    Raises:
+        CollectionCorrupt: a part has no space, or those of a space are not those of its vectors.
+    """
+    found = spaces(transaction).values()
+    for space in found:
+        check_living(transaction, space, *living(transaction, space))
+    homeless = transaction.value(
+        "select key from part where space_key not in (select value from json_each(?)) limit 1",
+        (listed(space.key for space in found),),
     )
+    if homeless is not None:
+        raise CollectionCorrupt(f"part {homeless} is of no space; restore the collection from a backup")
+
+
+def keys_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, int]:
+    """The keys of those of `ids` that exist.
+
+    Raises:
+        CollectionCorrupt: an id leads to another record.
+    """
+    found: dict[str, int] = {}
+    # The first from the index on ids, the second from the record itself.
+    for id, true, key in transaction.sql(
+        "select led.id, record.id, led.key from record as led left join record on record.key = led.key "
+        "where led.id in (select value from json_each(?))",
+        (listed(ids),),
+    ):
+        if id != true:
+            raise checksums.damaged_id(id)
+        found[id] = key
+    return found
 
 
 def records_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, Stored]:
-    """Those of `ids` that exist, whole."""
-    rows = transaction.sql(
-        f"select {_RECORD} from record where id in (select value from json_each(?))",  # noqa: S608 - columns
-        (listed(ids),),
-    )
-    return {row[1]: stored(row) for row in rows}
+    """Those of `ids` that exist, whole.
+
+    Raises:
+        CollectionCorrupt: one does not match its checksum.
+    """
+    text = f"select {_RECORD} from record where id in (select value from json_each(?))"  # noqa: S608 - columns
+    values = (listed(ids),)
+    return {row[1]: stored(row) for row in readable(transaction, lambda: transaction.sql(text, values))}
+
+
+def check_absent(transaction: Transaction, id: str) -> None:
+    """Make sure that an id which was not found is not there.
+
+    Where its entry in the index on ids is damaged, it stands beside the place at which the id was looked for.
+
+    Raises:
+        CollectionCorrupt: an entry there is not the id of the record that it leads to.
+    """
+    for side in (
+        "select id, key from record where id < ? order by id desc limit 1",
+        "select id, key from record where id > ? order by id limit 1",
+    ):
+        beside = transaction.sql(side, (id,)).fetchone()
+        if beside is not None:
+            true = transaction.value("select id from record where key = ?", (beside[1],))
+            if true != beside[0]:
+                raise checksums.damaged_id(id)
 
 
 @lru_cache(maxsize=2 * _FEW + 2)
@@ -213,32 +377,40 @@ def _shown(n: int, pieces: bool) -> str:
     """The question for what is shown of `n` records, or parts of records; n = 0 takes a JSON array."""
     among = ",".join("?" * n) if n else "select value from json_each(?)"
     if not pieces:
-        return f"select key, id, uri, text, metadata from record where key in ({among})"  # noqa: S608 - marks
+        return f"select {_RECORD} from record where key in ({among})"  # noqa: S608 - marks
+    record = ", ".join(f"record.{column}" for column in _RECORD.split(", "))
     return (
-        'select part.key, id, uri, text, metadata, start, "end", box '  # noqa: S608 - question marks
+        f'select {record}, part.key, record_key, space_key, start, "end", box, part.checksum '  # noqa: S608 - marks
         f"from part join record on record.key = part.record_key where part.key in ({among})"
     )
 
 
 def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> dict[int, Shown]:
-    """What a hit shows, by the key of the part; or, where parts are whole records, by that of the record."""
+    """What a hit shows, by the key of the part; or, where parts are whole records, by that of the record.
+
+    Raises:
+        CollectionCorrupt: a record or part does not match its checksum.
+    """
     few = 0 < len(wanted) <= _FEW
-    rows = transaction.sql(
-        _shown(len(wanted) if few else 0, pieces), wanted if few else (listed(wanted),)
-    ).fetchall()
-    if not pieces:
-        return {key: (id, uri, text, decoded(metadata), None) for key, id, uri, text, metadata in rows}
+    text, values = _shown(len(wanted) if few else 0, pieces), wanted if few else (listed(wanted),)
+    rows = list(readable(transaction, lambda: transaction.sql(text, values)))
     found: dict[int, Shown] = {}
-    for key, id, uri, text, metadata, start, end, box in rows:
+    for row in rows:
+        checksums.check_record(row[:_N_RECORD] if pieces else row)
+        key, id, _, uri, words, metadata = row[:6]
+        if not pieces:
+            found[key] = (key, id, uri, words, decoded(metadata), None)
+            continue
+        checksums.check_part(row[_N_RECORD:])
+        part, _, _, start, end, box, _ = row[_N_RECORD:]
         piece: dict[str, Json] = {}
-        words = text
         if start is not None:
             piece |= {"start": start, "end": end}
             # Cut here, not by SQLite, for which a text ends at a NUL character.
-            words = None if text is None else text[start:end]
+            words = None if words is None else words[start:end]
         if box is not None:
             piece["box"] = json.loads(box)
-        found[key] = (id, uri, words, decoded(metadata), piece or None)
+        found[part] = (key, id, uri, words, decoded(metadata), piece or None)
     return found
 
 

@@ -17,6 +17,7 @@ state = Table(
     Column("next_record", Integer, nullable=False),
     Column("next_part", Integer, nullable=False),
     Column("spaces_seq", Integer, nullable=False),  # moves when anything in `space` changes
+    Column("checksum", Integer, nullable=False),  # see checksums, as those of record, space and part
 )
 
 record = Table(
@@ -29,6 +30,7 @@ record = Table(
     Column("text", Text),
     Column("metadata", Text, nullable=False),  # a JSON object
     Column("changed", Integer, nullable=False),  # the last commit that touched the record or its parts
+    Column("checksum", Integer, nullable=False),
 )
 Index("record_by_changed", record.c.changed)
 
@@ -46,6 +48,7 @@ space = Table(
     Column("tuning", Text),  # the search effort and the recall measured with it, as JSON
     Column("wanted", Text),  # what the user asked of the index: recall, memory, kind; as JSON
     Column("queries", LargeBinary),  # a sample of real queries to measure recall with, float32 rows
+    Column("checksum", Integer, nullable=False),
 )
 
 part = Table(
@@ -57,6 +60,7 @@ part = Table(
     Column("start", Integer),
     Column("end", Integer),
     Column("box", Text),  # [x, y, width, height] as JSON
+    Column("checksum", Integer),  # of a piece; NULL where the part is a whole record
 )
 Index("part_by_record", part.c.record_key)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from search.catalog import reads
+from search.catalog import checksums, reads
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.catalog.packing import pack
@@ -69,13 +69,25 @@ def create_space(
             None if probes is None else probes.astype("<f4").tobytes(),
         ),
     )
-    _spaces_changed(transaction)
     assert cursor.lastrowid is not None
+    _space_changed(transaction, cursor.lastrowid)
     return Space(cursor.lastrowid, name, encoder.modality, encoder.dim, metric, encoder)
 
 
-def _spaces_changed(transaction: Transaction) -> None:
-    transaction.sql("update state set spaces_seq = spaces_seq + 1")
+def _space_changed(transaction: Transaction, key: int) -> None:
+    row = transaction.sql(f"select {reads.SPACE} from space where key = ?", (key,)).fetchone()  # noqa: S608 - columns
+    transaction.sql("update space set checksum = ? where key = ?", (checksums.of_space(row), key))
+    counters = reads.state(transaction)
+    count_on(transaction, replace(counters, spaces_seq=counters.spaces_seq + 1))
+
+
+def count_on(transaction: Transaction, now: reads.State) -> None:
+    """Write the counters."""
+    numbers = (now.commit_seq, now.epoch, now.spaces_seq, now.next_record, now.next_part)
+    transaction.sql(
+        "update state set commit_seq = ?, epoch = ?, spaces_seq = ?, next_record = ?, next_part = ?, checksum = ?",
+        (*numbers, checksums.of_state(now.uuid, *numbers)),
+    )
 
 
 def keep_model(transaction: Transaction, sha256: str, data: bytes) -> None:
@@ -125,10 +137,13 @@ def put(
     reached(Step.COMMIT_RECORDS)
     n_parts = _write_pieces(transaction, pieces, keys, counters.next_part, commit_seq) if pieces else 0
     reached(Step.COMMIT_VECTORS)
-    transaction.sql(
-        "update state set commit_seq = ?, next_record = ?, next_part = ?",
-        (commit_seq, counters.next_record + len(records) - len(stored), counters.next_part + n_parts),
+    now = replace(
+        counters,
+        commit_seq=commit_seq,
+        next_record=counters.next_record + len(records) - len(stored),
+        next_part=counters.next_part + n_parts,
     )
+    count_on(transaction, now)
     reached(Step.COMMIT_STATE)
     return Written(added=len(records) - len(stored), updated=len(stored))
 
@@ -154,7 +169,8 @@ def _write_records(
         if old is None:
             key = next_record + len(fresh)
             keys.append(key)
-            fresh.append((key, record.id, record.kind, record.uri, record.text, metadata or "{}", commit_seq))
+            row = (key, record.id, record.kind, record.uri, record.text, metadata or "{}")
+            fresh.append((*row, commit_seq, checksums.of_record(*row)))
             continue
         keys.append(old.key)
         kind = record.kind
@@ -163,16 +179,22 @@ def _write_records(
         if metadata is not None and old.key in merged:
             joined = {**(old.record.metadata or {}), **decoded(metadata)}
             metadata = encoded(Record(record.id, metadata=joined))
-        changed.append((kind, record.uri, record.text, metadata, commit_seq, old.key))
+        now = (
+            old.record.kind if kind is None else kind,
+            old.record.uri if record.uri is None else record.uri,
+            old.record.text if record.text is None else record.text,
+            old.metadata if metadata is None else metadata,
+        )
+        changed.append((*now, commit_seq, checksums.of_record(old.key, record.id, *now), old.key))
     if fresh:
         transaction.many(
-            "insert into record (key, id, kind, uri, text, metadata, changed) values (?, ?, ?, ?, ?, ?, ?)",
+            "insert into record (key, id, kind, uri, text, metadata, changed, checksum) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?)",
             fresh,
         )
     if changed:
         transaction.many(
-            "update record set kind = coalesce(?, kind), uri = coalesce(?, uri), text = coalesce(?, text), "
-            "metadata = coalesce(?, metadata), changed = ? where key = ?",
+            "update record set kind = ?, uri = ?, text = ?, metadata = ?, changed = ?, checksum = ? where key = ?",
             changed,
         )
     return keys
@@ -252,12 +274,19 @@ def _write_parts(transaction: Transaction, pieces: Pieces, part_keys: Keys, owne
         return
     parts = pieces.parts if pieces.parts is not None else [WHOLE] * n
     transaction.many(
-        'insert into part (key, record_key, space_key, start, "end", box) values (?, ?, ?, ?, ?, ?)',
+        'insert into part (key, record_key, space_key, start, "end", box, checksum) values (?, ?, ?, ?, ?, ?, ?)',
         [
-            (key, owner, space_key, part.start, part.end, None if part.box is None else json.dumps(part.box))
+            _part_row(key, owner, space_key, part)
             for key, owner, part in zip(part_keys.tolist(), owners.tolist(), parts, strict=True)
         ],
     )
+
+
+def _part_row(key: int, owner: int, space_key: int, part: Part) -> tuple[Any, ...]:
+    if part.start is None and part.end is None and part.box is None:
+        return (key, owner, space_key, None, None, None, None)
+    row = (key, owner, space_key, part.start, part.end, None if part.box is None else json.dumps(part.box))
+    return (*row, checksums.of_part(*row))
 
 
 def write_batch(
@@ -268,7 +297,7 @@ def write_batch(
     for begin in range(0, len(batch.part_keys), step):
         span = slice(begin, begin + step)
         part_keys = batch.part_keys[span]
-        packed = pack(Batch(part_keys, batch.record_keys[span], batch.vectors[span]))
+        packed = pack(Batch(part_keys, batch.record_keys[span], batch.vectors[span]), pieces=pieces)
         transaction.sql(
             "insert into batch (space_key, commit_seq, n, part_keys, record_keys, vectors, checksum, "
             "first_part, last_part, pieces) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -309,7 +338,8 @@ def drop_parts(
 def delete_records(transaction: Transaction, keys: Keys) -> int:
     """Delete records with all their parts; how many there were."""
     reached(Step.COMMIT_BEGUN)
-    commit_seq = reads.state(transaction).commit_seq + 1
+    counters = reads.state(transaction)
+    commit_seq = counters.commit_seq + 1
     listed = keys.tolist()
     drop_parts(transaction, listed, [space.key for space in reads.spaces(transaction).values()], commit_seq)
     reached(Step.COMMIT_VECTORS)
@@ -317,7 +347,7 @@ def delete_records(transaction: Transaction, keys: Keys) -> int:
         "delete from record where key in (select value from json_each(?))", (reads.listed(listed),)
     )
     reached(Step.COMMIT_RECORDS)
-    transaction.sql("update state set commit_seq = ?", (commit_seq,))
+    count_on(transaction, replace(counters, commit_seq=commit_seq))
     reached(Step.COMMIT_STATE)
     return len(listed)
 
@@ -325,7 +355,8 @@ def delete_records(transaction: Transaction, keys: Keys) -> int:
 def withdraw(transaction: Transaction, keys: Keys, space: Space, *, keep_records: bool) -> int:
     """Take records out of one space; how many. Those left without any vector are deleted unless kept."""
     reached(Step.COMMIT_BEGUN)
-    commit_seq = reads.state(transaction).commit_seq + 1
+    counters = reads.state(transaction)
+    commit_seq = counters.commit_seq + 1
     listed = reads.listed(keys.tolist())
     drop_parts(transaction, keys.tolist(), [space.key], commit_seq)
     reached(Step.COMMIT_VECTORS)
@@ -339,7 +370,7 @@ def withdraw(transaction: Transaction, keys: Keys, space: Space, *, keep_records
         "update record set changed = ? where key in (select value from json_each(?))", (commit_seq, listed)
     )
     reached(Step.COMMIT_RECORDS)
-    transaction.sql("update state set commit_seq = ?", (commit_seq,))
+    count_on(transaction, replace(counters, commit_seq=commit_seq))
     reached(Step.COMMIT_STATE)
     return len(keys)
 
@@ -348,20 +379,20 @@ def record_snapshot(transaction: Transaction, space: Space, snapshot: Mapping[st
     """Vouch for an index file, or for none."""
     said = None if snapshot is None else json.dumps(dict(snapshot))
     transaction.sql("update space set snapshot = ? where key = ?", (said, space.key))
-    _spaces_changed(transaction)
+    _space_changed(transaction, space.key)
 
 
 def record_tuning(transaction: Transaction, space: Space, tuning: Mapping[str, Json]) -> None:
     """Keep the search effort chosen for the space's index and the recall measured with it."""
     said = json.dumps({**tuning, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")})
     transaction.sql("update space set tuning = ? where key = ?", (said, space.key))
-    _spaces_changed(transaction)
+    _space_changed(transaction, space.key)
 
 
 def record_wanted(transaction: Transaction, space: Space, wanted: Mapping[str, Json]) -> None:
     """Keep what the user asks of the space's index."""
     transaction.sql("update space set wanted = ? where key = ?", (json.dumps(dict(wanted)), space.key))
-    _spaces_changed(transaction)
+    _space_changed(transaction, space.key)
 
 
 def record_queries(transaction: Transaction, space: Space, queries: Vectors) -> None:
@@ -374,4 +405,4 @@ def record_queries(transaction: Transaction, space: Space, queries: Vectors) -> 
 def respecify(transaction: Transaction, space: Space, encoder: EncoderSpec) -> None:
     """Replace the spec of a space whose vectors are all about to be replaced; the width stays."""
     transaction.sql("update space set encoder = ? where key = ?", (json.dumps(encoder.to_json()), space.key))
-    _spaces_changed(transaction)
+    _space_changed(transaction, space.key)

@@ -48,6 +48,7 @@ class Gathered:
         chosen = None if expression is None else conditions.matching(transaction, expression)
         n_records = transaction.value("select count(*) from record") if chosen is None else len(chosen)
         if vectors:
+            reads.check_vectors(transaction)
             for space in reads.spaces(transaction).values():
                 laid = self._laid[space.name] = _Laid(transaction, space, chosen, scratch)
                 described.append(laid.described(n_records))

@@ -13,12 +13,21 @@ from search.catalog.reads import State
 from search.errors import CollectionCorrupt
 from search.index import snapshot
 from search.index.choose import Wanted, choose
+from search.index.contract import Rows
 from search.index.tune import Tuning
 from search.index.view import Look, Seen, View
 from search.layout import Layout
 from search.types import Space
+from search.vectors import Keys
 
 log = logging.getLogger(__name__)
+
+
+def _living(rows: Rows) -> tuple[Keys, Keys]:
+    """The part and record keys of the rows that may be returned."""
+    if rows.living is None:
+        return rows.part_keys, rows.record_keys
+    return rows.part_keys[rows.living.mask], rows.record_keys[rows.living.mask]
 
 
 class Behind(Exception):
@@ -100,6 +109,8 @@ class Views:
         for batch in reads.batches(transaction, space, view.last_part):
             view.apply(batch)
         view.settle(reads.tombstones(transaction, space, seen.commit_seq), wanted, space, pieces=pieces)
+        if seen.commit_seq < 0:  # loaded for the first time
+            reads.check_living(transaction, space, *_living(view.look.rows))
 
     def _take_index(self, transaction: Transaction, state: State, space: Space, view: View) -> None:
         """Search with the index that the catalog vouches for, where it is not the one in memory."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.view import Look
-from search.query.run import Found, mask_of, nearest
+from search.query.run import Found, mask_of, nearest, vectors_of
 from search.types import Json, Metric, Space
 from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
 
@@ -61,7 +61,7 @@ def taste(
 def _middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
     """The mean of a record's vectors in a space, scaled to length 1 where they are compared by the cosine."""
     rows = look.rows
-    vectors = rows.matrix[np.searchsorted(rows.part_keys, np.asarray(part_keys, dtype=np.int64))]
+    vectors = vectors_of(rows, part_keys)
     mean = vectors.mean(axis=0)
     return np.asarray(unit_rows(mean[None, :])[0] if look.flat.metric is Metric.COSINE else mean)
 

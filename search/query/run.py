@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.catalog import reads
+from search.catalog.checksums import missing_record
 from search.catalog.database import Transaction
+from search.errors import CollectionCorrupt
 from search.index.contract import Allowed, Index, Rows
 from search.index.threads import for_queries
 from search.index.view import Look
@@ -88,8 +90,16 @@ def _best_parts(found: Found, k: int) -> Found:
 
 
 def vectors_of(rows: Rows, part_keys: Sequence[int]) -> Vectors:
-    """The vectors (n, dim) of these parts, all of which are living rows."""
-    return rows.matrix[np.searchsorted(rows.part_keys, np.asarray(part_keys, dtype=np.int64))]
+    """The vectors (n, dim) of these parts, all of which are living rows.
+
+    Raises:
+        CollectionCorrupt: the catalog names one that has no vector.
+    """
+    wanted = np.asarray(part_keys, dtype=np.int64)
+    at = np.minimum(np.searchsorted(rows.part_keys, wanted), len(rows) - 1)
+    if not len(rows) or (rows.part_keys[at] != wanted).any():
+        raise CollectionCorrupt("a part in the catalog has no vector; restore the collection from a backup")
+    return rows.matrix[at]
 
 
 def hits(
@@ -104,6 +114,9 @@ def hits(
 
     `spaces` names the space whose part each was found by, or one for all; `explain` holds what to say of each;
     `pieces` is False where all parts are whole records.
+
+    Raises:
+        CollectionCorrupt: a record or part is damaged or gone.
     """
     keys = [(one.part_keys if pieces else one.record_keys).tolist() for one in found]
     wanted = keys[0] if len(keys) == 1 else list({key for some in keys for key in some})
@@ -113,10 +126,12 @@ def hits(
         scores = one.scores.tolist()
         names = repeat(spaces) if isinstance(spaces, str) else spaces[query]
         told = repeat(None) if explain is None else explain[query]
-        answers.append(
-            [
-                Hit(row[0], score, name, row[2], row[1], row[3], row[4], said)
-                for row, score, name, said in zip(map(shown.__getitem__, keys[query]), scores, names, told)  # noqa: B905 - without end
-            ]
-        )
+        owners = one.record_keys.tolist() if pieces else keys[query]
+        answer = []
+        for key, owner, score, name, said in zip(keys[query], owners, scores, names, told):  # noqa: B905 - without end
+            row = shown.get(key)
+            if row is None or row[0] != owner:
+                raise missing_record(key)
+            answer.append(Hit(row[1], score, name, row[3], row[2], row[4], row[5], said))
+        answers.append(answer)
     return answers

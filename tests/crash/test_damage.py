@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -244,7 +245,10 @@ def test_the_snapshots_of_two_collections_are_swapped(whole: Whole, tmp_path: Pa
 
 
 def flips_in_catalog(whole: Whole, scratch: Path, n: int, seed: int) -> None:
-    """Each answer is the truth or an error of ours; and where an answer is an error, `check` finds something."""
+    """Each answer is the truth or an error of ours; and where one is not the truth, `check` finds something.
+
+    A filter reads the metadata without their checksums, so it may count wrongly; what it picks is then checked.
+    """
     rng = random.Random(seed)
     size = whole.catalog.stat().st_size
     counts: Counter[tuple[str, ...]] = Counter()
@@ -258,19 +262,14 @@ def flips_in_catalog(whole: Whole, scratch: Path, n: int, seed: int) -> None:
         print(f"{times:5}  {', '.join(what)}")
     for what in counts:
         assert what == ("not found by check",) or what[-1] == "found by check", what  # or it did not matter
-        assert all(how.endswith(" told") for how in what[:-1]), what
+        assert all(how.endswith(" told") or how == "counted WRONG" for how in what[:-1]), what
 
 
-_NO_CHECKSUM = "no checksum over texts, metadata and the small tables: a changed letter is a letter"
-
-
-@pytest.mark.xfail(reason=_NO_CHECKSUM, strict=True)
 def test_flips_in_the_catalog(whole: Whole, tmp_path: Path) -> None:
     flips_in_catalog(whole, tmp_path / "scratch", 2 * _FLIPS, seed=5)
 
 
 @pytest.mark.crash
-@pytest.mark.xfail(reason=_NO_CHECKSUM, strict=True)
 def test_many_flips_in_the_catalog(whole: Whole, tmp_path: Path) -> None:
     flips_in_catalog(whole, tmp_path / "scratch", _MANY_FLIPS, seed=6)
 
@@ -294,7 +293,6 @@ def _record(whole: Whole) -> tuple[str, int]:
     return id, whole.place_of(text_of(id)[:50].encode()) + 25
 
 
-@pytest.mark.xfail(reason=_NO_CHECKSUM, strict=True)
 @pytest.mark.parametrize("to", [ord("Z"), 0xFF], ids=["another letter", "not a letter"])
 def test_a_text_is_changed(whole: Whole, tmp_path: Path, to: int) -> None:
     id, at = _record(whole)
@@ -304,13 +302,12 @@ def test_a_text_is_changed(whole: Whole, tmp_path: Path, to: int) -> None:
         assert id in line
 
 
-@pytest.mark.xfail(reason=_NO_CHECKSUM, strict=True)
 @pytest.mark.parametrize("to", [b"9", b"x"], ids=["another number", "not JSON"])
 def test_metadata_are_changed(whole: Whole, tmp_path: Path, to: bytes) -> None:
     id = min(whole.state)
     content = whole.catalog.read_bytes()
     start = content.find(text_of(id)[:50].encode())
-    at = content.find(b'"group": ', start) + len(b'"group": ')
+    at = content.index(b'"group":', start) + len(b'"group":')
     with changed(whole.catalog, at, lambda _: to[0]):
         outcomes = asked(whole, tmp_path / "scratch")
         assert outcomes["read"] == outcomes["searched"] == "told"
@@ -318,13 +315,111 @@ def test_metadata_are_changed(whole: Whole, tmp_path: Path, to: bytes) -> None:
         assert id in line
 
 
-def test_a_catalog_cut_off(whole: Whole, tmp_path: Path) -> None:
-    """With anything less than all of its pages, each question is an error of ours, and so is each attempt to write.
+def _altered(whole: Whole, statement: str) -> None:
+    connection = sqlite3.connect(whole.catalog)
+    with connection:
+        assert connection.execute(statement).rowcount > 0, statement
+    connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
 
-    A file with nothing in it is what the making of a collection begins with, and is taken for that.
-    """
+
+_RECORD = "where key = (select max(key) from record)"
+_PART = "where key = (select max(key) from part)"
+_BATCH = "where key = (select max(key) from batch)"
+_DEAD = "where part_key = (select min(part_key) from tombstone)"
+_DAMAGE = {
+    "the counters: a commit": "update state set commit_seq = commit_seq - 1",
+    "the counters: numbers used twice": "update state set next_part = 1",
+    "the counters: another collection": "update state set uuid = 'other'",
+    "the counters: gone": "delete from state",
+    "a space: its metric": "update space set metric = 'dot'",
+    "a space: its encoder": "update space set encoder = '{'",
+    "a space: its tuning": "update space set tuning = replace(tuning, '0.95', '0.15')",
+    "a space: gone": "delete from space",
+    "a record: its kind": f"update record set kind = 'text' {_RECORD}",
+    "a record: its text cut off": f"update record set text = substr(text, 1, length(text) - 1) {_RECORD}",
+    "a record: metadata of another type": f"update record set metadata = x'7b7d' {_RECORD}",
+    "a part: of another record": f"update part set record_key = record_key - 1 {_PART}",
+    "a part: of another space": f"update part set space_key = 2 {_PART}",
+    "a part: gone": f"delete from part {_PART}",
+    "a passage: where it begins": "update part set start = start + 1 where start is not null",
+    "a passage: made whole": 'update part set start = null, "end" = null where start is not null',
+    "a batch: of another space": f"update batch set space_key = 2 {_BATCH}",
+    "a batch: how many": f"update batch set n = 1099511627776 {_BATCH}",
+    "a batch: passages made whole": "update batch set pieces = 0 where pieces",
+    "a batch: out of order": "update batch set first_part = last_part + 1000, last_part = last_part + 1000 "
+    "where key = (select min(key) from batch)",
+    "a batch: gone": f"delete from batch {_BATCH}",
+    "a tombstone: of a living part": f"update tombstone set part_key = (select max(key) from part) {_DEAD}",
+    "a tombstone: gone": f"delete from tombstone {_DEAD}",
+}
+
+
+@pytest.mark.parametrize("statement", _DAMAGE.values(), ids=_DAMAGE.keys())
+def test_a_row_is_changed(whole: Whole, tmp_path: Path, statement: str) -> None:
+    """Even where SQLite finds nothing wrong: no vector and no text is answered from it, and `check` says why."""
+    _altered(whole, statement)
+    outcomes = asked(whole, tmp_path / "scratch")
+    del outcomes["counted"]  # see the next test but one
+    assert set(outcomes.values()) <= {"right", "told"}, outcomes
+    assert "told" in outcomes.values(), outcomes
+    assert checked(whole.path) != []
+
+
+def test_an_entry_of_the_index_on_ids_is_changed(whole: Whole, tmp_path: Path) -> None:
+    """An id that cannot be found any more is told of, not answered with None; and so is one nearby."""
     content = whole.catalog.read_bytes()
-    for n in [99, 100, 4096, *range(8192, len(content), 5 * 8192)]:
+    id = next(id for id in sorted(whole.state) if id.startswith("r0-"))
+    places, at = [], content.find(id.encode())
+    while at >= 0:
+        places.append(at)
+        at = content.find(id.encode(), at + 1)
+    n_told = 0
+    for place in places:
+        page = place - place % 8192
+        if content[page] != 0x0A:  # a leaf of an index
+            continue
+        with changed(whole.catalog, place, lambda _: ord("q")):
+            with search.open(whole.path, "r") as c, pytest.raises(CollectionCorrupt, match="index on ids"):
+                c.get(id)
+            with search.open(whole.path, "r") as c:
+                assert c.get("not there at all") == [None]
+            assert any("sqlite_autoindex_record_1" in line for line in checked(whole.path))
+            n_told += 1
+    assert n_told >= 1
+
+
+def test_a_filter_may_miss_what_is_damaged_and_check_finds_it(whole: Whole, tmp_path: Path) -> None:
+    """The limit that docs/durability.md names: what a filter picks is checked, what it leaves out is not."""
+    id, kept = next((id, kept) for id, kept in sorted(whole.state.items()) if kept.group != 9)
+    _altered(whole, f"update record set metadata = replace(metadata, '{kept.group}', '9') where id = '{id}'")
+    with search.open(whole.path, "r") as c:
+        assert c.count("group = 9") == 1
+        with pytest.raises(CollectionCorrupt, match=repr(id)):
+            c.search(vector=np.ones(8), where="group = 9")
+        (line,) = c.check()
+        assert repr(id) in line
+
+
+@pytest.mark.parametrize("content", [b"", b"x"], ids=["nothing", "one byte"])
+def test_an_emptied_catalog_is_not_made_anew(whole: Whole, content: bytes) -> None:
+    whole.catalog.write_bytes(content)
+    for mode in ("rw", "r"):
+        with pytest.raises(CollectionCorrupt, match="has lost its content; restore"):
+            search.open(whole.path, mode)  # type: ignore[arg-type]
+    assert whole.catalog.read_bytes() == content
+
+
+def test_a_catalog_with_too_much(whole: Whole) -> None:
+    whole.catalog.write_bytes(whole.catalog.read_bytes() + bytes(8192))
+    (line,) = checked(whole.path)
+    assert "bytes, and its pages make" in line
+
+
+def test_a_catalog_cut_off(whole: Whole, tmp_path: Path) -> None:
+    """With anything less than all of its pages, each question is an error of ours, and so is each attempt to write."""
+    content = whole.catalog.read_bytes()
+    for n in [0, 1, 99, 100, 4096, *range(8192, len(content), 5 * 8192)]:
         whole.catalog.write_bytes(content[:n])
         assert set(asked(whole, tmp_path / "scratch").values()) == {"told"}, n
         assert checked(whole.path) != []

@@ -216,7 +216,7 @@ def test_a_backup_of_an_older_nearkin_is_brought_up_to_date(
 ) -> None:
     backup = shop.backup(tmp_path / "copy")
     old = (backup / "catalog.sqlite").read_bytes()
-    step = lambda connection: connection.exec_driver_sql("create table later (x)")  # noqa: E731
+    step = lambda transaction: transaction.sql("create table later (x)")  # noqa: E731
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, step))
     monkeypatch.setattr(migrations, "CURRENT", migrations.CURRENT + 1)
     with search.open(search.restore(backup, tmp_path / "again"), "r") as again:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import search
+from search.catalog import reads, writes
+from search.catalog.database import Database
 from search.collection import Collection
 from search.index import choose, tune
 from search.index.costs import Costs
@@ -105,6 +107,15 @@ def vouched(shop: Collection) -> str:
     return said  # type: ignore[no-any-return]
 
 
+def vouch(catalog: Path, said: str) -> None:
+    """Have a catalog vouch for this, as nearkin would write it."""
+    database = Database(catalog, read_only=False)
+    with database.writing() as transaction:
+        (space,) = reads.spaces(transaction).values()
+        writes.record_snapshot(transaction, space, json.loads(said))
+    database.close()
+
+
 def flipped(at: float) -> Callable[[Path], None]:
     def harm(path: Path) -> None:
         content = bytearray(path.read_bytes())
@@ -187,10 +198,7 @@ def swapped_with_its_record(shop: Collection, other: Collection) -> None:
     index_file(shop).unlink()
     shutil.copyfile(index_file(other), shop.layout.indexes / index_file(other).name)
     said = vouched(other)
-    connection = sqlite3.connect(shop.layout.catalog)
-    with connection:
-        connection.execute("update space set snapshot = ?", (said,))
-    connection.close()
+    vouch(shop.layout.catalog, said)
 
 
 @pytest.mark.parametrize("swap", [swapped_file, swapped_with_its_record])
@@ -219,10 +227,7 @@ def test_the_index_of_other_rows_is_noticed(shop: Collection, rows: np.ndarray) 
     shop.compact()
     shop.close()
     shutil.copyfile(shop.path.parent / "kept", shop.layout.indexes / name)
-    connection = sqlite3.connect(shop.layout.catalog)
-    with connection:
-        connection.execute("update space set snapshot = ?", (said,))
-    connection.close()
+    vouch(shop.layout.catalog, said)
     again = search.open(shop.path)
     assert method(again, rows[300]) == "scan"
     right(again, rows, list(range(200, N)))
