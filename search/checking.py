@@ -118,7 +118,7 @@ def _records(transaction: Transaction) -> Iterator[str]:
             try:
                 if {id, metadata} != {b"text"} or {kind, uri, text} - {b"text", b"null"}:
                     raise checksums.damaged_record(row[0], row[1])
-                whole = [value.decode() if isinstance(value, bytes) else value for value in row]
+                whole = tuple(value.decode() if isinstance(value, bytes) else value for value in row)
                 checksums.check_record(whole)
                 if not 0 <= changed <= last_commit:
                     raise checksums.damaged_record(row[0], row[1])

@@ -91,7 +91,7 @@ def _sum_up(transaction: Transaction) -> None:
     ).fetchall():
         transaction.many(
             "update record set checksum = ? where key = ?",
-            [(checksums.of_record(*row), row[0]) for row in rows],
+            [(checksums.of(row), row[0]) for row in rows],
         )
         last = rows[-1][0]
     pieces = transaction.sql(
@@ -99,14 +99,14 @@ def _sum_up(transaction: Transaction) -> None:
         'where start is not null or "end" is not null or box is not null'
     ).fetchall()
     transaction.many(
-        "update part set checksum = ? where key = ?", [(checksums.of_part(*row), row[0]) for row in pieces]
+        "update part set checksum = ? where key = ?", [(checksums.of(row), row[0]) for row in pieces]
     )
     spaces = transaction.sql(f"select {reads.SPACE} from space").fetchall()  # noqa: S608 - columns
     transaction.many(
-        "update space set checksum = ? where key = ?", [(checksums.of_space(row), row[0]) for row in spaces]
+        "update space set checksum = ? where key = ?", [(checksums.of(row), row[0]) for row in spaces]
     )
     counters = transaction.sql(f"select {reads.STATE} from state").fetchone()  # noqa: S608 - columns
-    transaction.sql("update state set checksum = ?", (checksums.of_state(*counters),))
+    transaction.sql("update state set checksum = ?", (checksums.of(counters),))
 
 
 # Append only: a step that has been released is never edited, since collections of its time are out there.

@@ -70,7 +70,7 @@ def listed(values: Iterable[int | str]) -> str:
     return orjson.dumps(list(values)).decode()
 
 
-def stored(row: Sequence[Any]) -> Stored:
+def stored(row: Row) -> Stored:
     """The record in a row of `key, id, kind, uri, text, metadata, checksum`.
 
     Raises:
@@ -79,6 +79,13 @@ def stored(row: Sequence[Any]) -> Stored:
     checksums.check_record(row)
     key, id, kind, uri, text, metadata, _ = row
     return Stored(key, Record(id, kind, uri, text, decoded(metadata)), metadata)
+
+
+def _all_readable(transaction: Transaction, text: str, values: Sequence[Any]) -> list[Row]:
+    try:
+        return transaction.sql(text, values).fetchall()
+    except sqlite3.OperationalError:
+        return list(readable(transaction, lambda: transaction.sql(text, values)))
 
 
 def readable(transaction: Transaction, ask: Callable[[], Iterable[Row]]) -> Iterator[Row]:
@@ -133,8 +140,8 @@ def spaces(transaction: Transaction) -> dict[str, Space]:
         CollectionCorrupt: one does not match its checksum.
     """
     found: dict[str, Space] = {}
-    for *row, checksum in transaction.sql(f"select {SPACE}, checksum from space order by key"):  # noqa: S608 - columns
-        checksums.check_space(row, checksum)
+    for row in transaction.sql(f"select {SPACE}, checksum from space order by key"):  # noqa: S608 - columns
+        checksums.check_space(row)
         key, name, modality, dim, metric, encoder, *_ = row
         spec = EncoderSpec.from_json(json.loads(encoder))
         found[name] = Space(key, name, Modality(modality), dim, Metric(metric), spec)
@@ -350,7 +357,7 @@ def records_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, Stored
     """
     text = f"select {_RECORD} from record where id in (select value from json_each(?))"  # noqa: S608 - columns
     values = (listed(ids),)
-    return {row[1]: stored(row) for row in readable(transaction, lambda: transaction.sql(text, values))}
+    return {row[1]: stored(row) for row in _all_readable(transaction, text, values)}
 
 
 def check_absent(transaction: Transaction, id: str) -> None:
@@ -393,16 +400,16 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
     """
     few = 0 < len(wanted) <= _FEW
     text, values = _shown(len(wanted) if few else 0, pieces), wanted if few else (listed(wanted),)
-    rows = list(readable(transaction, lambda: transaction.sql(text, values)))
     found: dict[int, Shown] = {}
-    for row in rows:
-        checksums.check_record(row[:_N_RECORD] if pieces else row)
-        key, id, _, uri, words, metadata = row[:6]
+    for row in _all_readable(transaction, text, values):
         if not pieces:
+            checksums.check_record(row)
+            key, id, _, uri, words, metadata, _ = row
             found[key] = (key, id, uri, words, decoded(metadata), None)
             continue
+        checksums.check_record(row[:_N_RECORD])
         checksums.check_part(row[_N_RECORD:])
-        part, _, _, start, end, box, _ = row[_N_RECORD:]
+        key, id, _, uri, words, metadata, _, part, _, _, start, end, box, _ = row
         piece: dict[str, Json] = {}
         if start is not None:
             piece |= {"start": start, "end": end}

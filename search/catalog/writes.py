@@ -76,7 +76,7 @@ def create_space(
 
 def _space_changed(transaction: Transaction, key: int) -> None:
     row = transaction.sql(f"select {reads.SPACE} from space where key = ?", (key,)).fetchone()  # noqa: S608 - columns
-    transaction.sql("update space set checksum = ? where key = ?", (checksums.of_space(row), key))
+    transaction.sql("update space set checksum = ? where key = ?", (checksums.of(row), key))
     counters = reads.state(transaction)
     count_on(transaction, replace(counters, spaces_seq=counters.spaces_seq + 1))
 
@@ -86,7 +86,7 @@ def count_on(transaction: Transaction, now: reads.State) -> None:
     numbers = (now.commit_seq, now.epoch, now.spaces_seq, now.next_record, now.next_part)
     transaction.sql(
         "update state set commit_seq = ?, epoch = ?, spaces_seq = ?, next_record = ?, next_part = ?, checksum = ?",
-        (*numbers, checksums.of_state(now.uuid, *numbers)),
+        (*numbers, checksums.of((now.uuid, *numbers))),
     )
 
 
@@ -170,7 +170,7 @@ def _write_records(
             key = next_record + len(fresh)
             keys.append(key)
             row = (key, record.id, record.kind, record.uri, record.text, metadata or "{}")
-            fresh.append((*row, commit_seq, checksums.of_record(*row)))
+            fresh.append((*row, commit_seq, checksums.of(row)))
             continue
         keys.append(old.key)
         kind = record.kind
@@ -185,7 +185,7 @@ def _write_records(
             old.record.text if record.text is None else record.text,
             old.metadata if metadata is None else metadata,
         )
-        changed.append((*now, commit_seq, checksums.of_record(old.key, record.id, *now), old.key))
+        changed.append((*now, commit_seq, checksums.of((old.key, record.id, *now)), old.key))
     if fresh:
         transaction.many(
             "insert into record (key, id, kind, uri, text, metadata, changed, checksum) "
@@ -286,7 +286,7 @@ def _part_row(key: int, owner: int, space_key: int, part: Part) -> tuple[Any, ..
     if part.start is None and part.end is None and part.box is None:
         return (key, owner, space_key, None, None, None, None)
     row = (key, owner, space_key, part.start, part.end, None if part.box is None else json.dumps(part.box))
-    return (*row, checksums.of_part(*row))
+    return (*row, checksums.of(row))
 
 
 def write_batch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 import faiss
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,9 +25,11 @@ from hypothesis.stateful import (
 )
 
 import search
-from search.index import choose, tune
+from search.index import choose, ivf, tune
 from search.index.costs import Costs
 from search.index.hnsw import Graph
+from search.index.ivf import Lists
+from search.index.structure import Kind
 from search.query import plan
 from search.types import Hit
 
@@ -157,13 +160,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
+        path = self.shop.path
         self.shop.close()
-        self.shop = search.open(self.folder / "c")
+        self.shop = search.open(path)
 
     @rule()
     def reopen_reader(self) -> None:
         self.reader.close()
-        self.reader = search.open(self.folder / "c", mode="r")
+        self.reader = search.open(self.shop.path, mode="r")
 
     # ---- questions -------------------------------------------------------------------------------------------
 
@@ -243,6 +247,62 @@ class Machine(RuleBasedStateMachine):
         assert self.shop.count() == self.reader.count() == len(self.kept)
 
 
+class Hardened(Machine):
+    """And whatever may come in between: crashes, copies, indexes of other kinds, declared fields."""
+
+    steps: ClassVar[int] = 0
+    crashes: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Hardened.steps -= 2  # invariants are looked at before and after the first state is made
+        self.n_folders = 0
+
+    @invariant()
+    def counted(self) -> None:
+        Hardened.steps += 1
+
+    @rule(kind=st.sampled_from(["auto", *Kind]), space=spaces_drawn)
+    def tune(self, kind: str, space: str) -> None:
+        self.shop.tune(kind=kind, space=space)
+
+    @rule(space=spaces_drawn, memory=st.sampled_from(["1G", "1K"]))
+    def give_memory(self, space: str, memory: str) -> None:
+        self.shop.tune(memory=memory, space=space)
+
+    @rule(field=st.sampled_from(["i", "even"]), drop=st.booleans())
+    def declare(self, field: str, drop: bool) -> None:
+        if drop and field not in self.shop.info()["indexed_fields"]:  # type: ignore[operator]
+            with pytest.raises(search.QueryError):
+                self.shop.index_field(field, drop=True)
+        else:
+            self.shop.index_field(field, drop=drop)
+
+    def go_on_with(self, folder: Path) -> None:
+        self.shop.close()
+        self.reader.close()
+        self.shop = search.open(folder)
+        self.reader = search.open(folder, mode="r")
+
+    def elsewhere(self) -> Path:
+        self.n_folders += 1
+        return self.folder / f"c{self.n_folders}"
+
+    @rule()
+    def crash(self) -> None:
+        """What kill -9 leaves is what stands in the files at this moment, with nothing closed."""
+        self.shop._indexer.wait()  # files that are written to while they are copied are not of one moment
+        there = self.elsewhere()
+        shutil.copytree(self.shop.path, there)
+        Hardened.crashes += 1
+        self.go_on_with(there)
+
+    @rule()
+    def back_up(self) -> None:
+        """A copy is as good as the collection."""
+        self.go_on_with(self.shop.backup(self.elsewhere()))
+
+
 STEADY = settings(
     phases=[Phase.explicit, Phase.generate],  # add Phase.shrink to see the shortest failure; it takes minutes
     max_examples=20,
@@ -282,3 +342,31 @@ def graphs_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_collections_with_graphs_are_as_right(graphs_everywhere: list[str]) -> None:
     run_state_machine_as_test(Machine, settings=STEADY)
     assert graphs_everywhere.count("index") > 20  # or this test would say nothing
+
+
+@pytest.fixture
+def thorough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inverted files visit every list and look at every candidate again, so that they are exact."""
+    monkeypatch.setattr(Lists, "efforts", (512,))
+    monkeypatch.setattr(ivf, "_LEAST_REFINED", 10_000)
+
+
+def test_collections_of_all_kinds_survive_crashes(graphs_everywhere: list[str], thorough: None) -> None:
+    run_state_machine_as_test(Hardened, settings=settings(STEADY, max_examples=10))
+    assert Hardened.crashes > 0
+    assert graphs_everywhere.count("index") > 10
+
+
+@pytest.mark.crash
+def test_ten_thousand_steps(graphs_everywhere: list[str], thorough: None) -> None:
+    begun, crashes, number = Hardened.steps, Hardened.crashes, 0
+    while Hardened.steps - begun < 10_000:
+        number += 1
+        run_state_machine_as_test(
+            seed(number)(Hardened),
+            settings=settings(STEADY, derandomize=False, max_examples=50, stateful_step_count=50),
+        )
+    print(
+        f"\n{Hardened.steps - begun} steps, {Hardened.crashes - crashes} crashes among them; "
+        f"{len(graphs_everywhere)} searches, by way of {dict(Counter(graphs_everywhere))}"
+    )
