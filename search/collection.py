@@ -14,10 +14,9 @@ from search import backup, checking, upkeep
 from search.catalog import reads, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
-from search.catalog.metadata_text import FieldNames
+from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import CollectionError, QueryError
-from search.index.choose import Wanted, due, parse_bytes
-from search.index.structure import Kind
+from search.index.choose import Wanted, asked_of, due
 from search.indexing import Indexer, Progress
 from search.layout import Layout
 from search.query import ask, plan
@@ -32,7 +31,6 @@ from search.writer import Writer
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder
 
-_FIELDS = {"id", "kind", "uri", "text", "metadata"}  # of a record
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
@@ -93,7 +91,7 @@ class Collection:
         if (vectors is None) != (space is None):
             raise QueryError("vectors and space belong together; give both, or neither")
         with uncollected(), self.writing() as writer:
-            given = [_record(one) for one in records]
+            given = [record_of(one) for one in records]
             if vectors is None or space is None:
                 writer.put(given)
             else:
@@ -358,7 +356,7 @@ class Collection:
             QueryError: a wish cannot be read. UnknownSpace: there is none of this name.
         """
         self._check_writable()
-        wishes = _wishes(recall, memory, kind)
+        wishes = asked_of(recall, memory, kind)
         with self.writing(), self._database.writing() as transaction:
             spaces = reads.spaces(transaction)
             for one in spaces.values() if space is None else [plan.named(spaces, space)]:
@@ -482,42 +480,6 @@ class Collection:
 
     def __repr__(self) -> str:
         return f"Collection({str(self.path)!r})"
-
-
-def _wishes(recall: float | None, memory: str | int | None, kind: str | None) -> dict[str, Any]:
-    """What `tune` was asked, checked."""
-    wishes: dict[str, Any] = {}
-    if recall is not None:
-        if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0.5 <= recall <= 1:
-            raise QueryError(f"the recall is {recall!r}; give a number from 0.5 to 1")
-        wishes["recall"] = float(recall)
-    if memory is not None:
-        try:
-            wishes["memory"] = parse_bytes(memory)
-        except ValueError:
-            raise QueryError(f"the memory {memory!r} cannot be read; give it as 512M or 4G") from None
-    if kind is not None and kind != "auto":
-        try:
-            wishes["kind"] = Kind(kind)
-        except ValueError:
-            raise QueryError(
-                f"there is no index of the kind '{kind}'; use auto or {', '.join(Kind)}"
-            ) from None
-    elif kind == "auto":
-        wishes["kind"] = None
-    return wishes
-
-
-def _record(given: Record | Mapping[str, Any]) -> Record:
-    if isinstance(given, Record):
-        return given
-    if type(given) is not dict and not isinstance(given, Mapping):
-        raise QueryError(f"a record is a {type(given).__name__}; give a Record or a mapping with its fields")
-    if not given.keys() <= _FIELDS or "id" not in given:
-        unknown = set(given) - _FIELDS
-        what = f"has the unknown field {min(unknown, key=str)!r}" if unknown else "has no id"
-        raise QueryError(f"a record {what}; its fields are id, kind, uri, text and metadata (for all else)")
-    return Record(**given)
 
 
 # A question without a where-expression needs no SQLAlchemy, which takes as long to import as all else together.

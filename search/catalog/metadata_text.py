@@ -13,6 +13,7 @@ import orjson
 from search.errors import QueryError
 from search.types import Json, Record
 
+_FIELDS = {"id", "kind", "uri", "text", "metadata"}  # of a record
 _DEEPEST = 100  # levels of metadata: far from the recursion limits of those who will read them
 _LARGEST = 1 << 63  # whole numbers from here on do not fit the 64 bits that orjson reads
 # In front of metadata with such numbers, so that `decoded` gives them to the slower reader that keeps them whole.
@@ -42,6 +43,23 @@ def _names(metadata: Mapping[str, Json], prefix: str = "") -> Iterator[str]:
         yield prefix + name
         if isinstance(value, Mapping):
             yield from _names(value, f"{prefix}{name}.")
+
+
+def record_of(given: Record | Mapping[str, Any]) -> Record:
+    """A record as given by the user, checked for its fields' names.
+
+    Raises:
+        QueryError: it is no record and no mapping with the fields of one.
+    """
+    if isinstance(given, Record):
+        return given
+    if type(given) is not dict and not isinstance(given, Mapping):
+        raise QueryError(f"a record is a {type(given).__name__}; give a Record or a mapping with its fields")
+    if not given.keys() <= _FIELDS or "id" not in given:
+        unknown = set(given) - _FIELDS
+        what = f"has the unknown field {min(unknown, key=str)!r}" if unknown else "has no id"
+        raise QueryError(f"a record {what}; its fields are id, kind, uri, text and metadata (for all else)")
+    return Record(**given)
 
 
 def encoded(record: Record, names: set[str] | None = None) -> str | None:

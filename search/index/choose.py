@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from search.errors import QueryError
 from search.index.ivf import pieces_of
 from search.index.structure import Kind
 from search.types import Json
@@ -122,3 +123,31 @@ def parse_bytes(said: str | int) -> int:
     if not math.isfinite(size) or size < 1:
         raise ValueError(said)
     return int(size)
+
+
+def asked_of(recall: float | None, memory: str | int | None, kind: str | None) -> dict[str, Any]:
+    """The fields of `Wanted` that a user names, checked; those that are None, or left out, stay as they were.
+
+    Raises:
+        QueryError: a wish cannot be read.
+    """
+    wishes: dict[str, Any] = {}
+    if recall is not None:
+        if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0.5 <= recall <= 1:
+            raise QueryError(f"the recall is {recall!r}; give a number from 0.5 to 1")
+        wishes["recall"] = float(recall)
+    if memory is not None:
+        try:
+            wishes["memory"] = parse_bytes(memory)
+        except ValueError:
+            raise QueryError(f"the memory {memory!r} cannot be read; give it as 512M or 4G") from None
+    if kind is not None and kind != "auto":
+        try:
+            wishes["kind"] = Kind(kind)
+        except ValueError:
+            raise QueryError(
+                f"there is no index of the kind '{kind}'; use auto or {', '.join(Kind)}"
+            ) from None
+    elif kind == "auto":
+        wishes["kind"] = None
+    return wishes

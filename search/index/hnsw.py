@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.contract import FAISS_METRIC, Rows
-from search.index.structure import Kind, Progress, Structure
+from search.index.structure import Buffer, Kind, Progress, Structure
 from search.types import Metric
 from search.vectors import Vectors
 
@@ -56,30 +56,38 @@ class Graph(Structure):
 
     def extended(self, rows: Rows, progress: Progress) -> Graph:
         """The graph with the rows that came after it; the cost is that of those."""
-        index = _read(self.to_bytes())
-        vectors = faiss.IndexFlat(rows.matrix.shape[1], FAISS_METRIC[self.metric])
-        vectors.add(rows.matrix[: self.n])
-        index.storage = vectors  # kept alive by this variable until the end of the call
-        index.own_fields = False
-        return self._grown(index, rows, self.n, self.metric, progress)
+        return self._grown(_read(self.to_bytes()), rows, self.n, self.metric, progress)
 
     @classmethod
     def _grown(
         cls, index: faiss.IndexHNSWFlat, rows: Rows, begin: int, metric: Metric, progress: Progress
     ) -> Graph:
         n = len(rows)
-        for start in range(begin, n, _SLICE):
-            progress(start - begin, n - begin)
-            index.add(rows.matrix[start : start + _SLICE])
+        vectors = faiss.IndexFlat(rows.matrix.shape[1], FAISS_METRIC[metric])
+        vectors.add(rows.matrix)
+        vectors.reset()  # keeps the memory, which would else be taken twice over while it grows
+        if begin:
+            vectors.add(rows.matrix[:begin])
+        if index.own_fields and index.storage is not None:
+            index.storage.thisown = True  # the one it was made with is freed with this, its last, reference
+        index.own_fields = False
+        index.storage = vectors
+        try:
+            for start in range(begin, n, _SLICE):
+                progress(start - begin, n - begin)
+                index.add(rows.matrix[start : start + _SLICE])
+        finally:
+            index.storage = None
+            vectors.thisown = True  # which setting it took away: the copy of the vectors goes with this call
         progress(n - begin, n - begin)
-        return cls.from_bytes(_links(index), metric)  # without the copy of the vectors that building needs
+        return cls(index, metric)
 
     @classmethod
-    def from_bytes(cls, data: bytes, metric: Metric) -> Graph:
+    def from_bytes(cls, data: Buffer, metric: Metric) -> Graph:
         """The graph that `to_bytes` wrote; the caller has checked the bytes against their checksum."""
         return cls(_read(data), metric)
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> Buffer:
         """The links of the graph, without the vectors."""
         return _links(self._index)
 
@@ -118,13 +126,14 @@ class Graph(Structure):
         return (-distances if self.metric is Metric.L2 else distances), positions
 
 
-def _read(data: bytes) -> faiss.IndexHNSWFlat:
+def _read(data: Buffer) -> faiss.IndexHNSWFlat:
     reader = faiss.VectorIOReader()
     faiss.copy_array_to_vector(np.frombuffer(data, np.uint8), reader.data)
     return faiss.read_index(reader)
 
 
-def _links(index: faiss.IndexHNSWFlat) -> bytes:
+def _links(index: faiss.IndexHNSWFlat) -> Buffer:
     writer = faiss.VectorIOWriter()
     faiss.write_index(index, writer, faiss.IO_FLAG_SKIP_STORAGE)
-    return bytes(faiss.vector_to_array(writer.data))
+    found: NDArray[np.uint8] = faiss.vector_to_array(writer.data)
+    return found.data

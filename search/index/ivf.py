@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from search.index.contract import FAISS_METRIC, Rows
 from search.index.flat import scores_at
-from search.index.structure import Kind, Progress, Structure
+from search.index.structure import Buffer, Kind, Progress, Structure
 from search.types import Metric
 from search.vectors import Vectors
 
@@ -85,13 +85,14 @@ class Lists(Structure):
         return cls(index, kind, metric)
 
     @classmethod
-    def from_bytes(cls, data: bytes, kind: Kind, metric: Metric) -> Lists:
+    def from_bytes(cls, data: Buffer, kind: Kind, metric: Metric) -> Lists:
         """The lists that `to_bytes` wrote; the caller has checked the bytes against their checksum."""
         return cls(faiss.deserialize_index(np.frombuffer(data, np.uint8)), kind, metric)
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> Buffer:
         """The centres, and the lists with their codes."""
-        return bytes(faiss.serialize_index(self._index))
+        found: NDArray[np.uint8] = faiss.serialize_index(self._index)
+        return found.data
 
     def effort_for(self, width: int, effort: int) -> int:
         """At least so many lists that they can hold the rows wanted."""

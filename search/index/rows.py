@@ -17,7 +17,7 @@ from search.types import Metric
 from search.vectors import Keys, Vectors
 
 _ROOM = 64  # bytes kept free in front of the rows for FAISS's header, and the alignment of the rows
-_GROWTH = 1.5
+_GROWTH = 1.25
 
 
 class RowBuffer:

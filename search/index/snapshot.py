@@ -70,11 +70,14 @@ def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, struct
     layout.indexes.mkdir(exist_ok=True)
     sync_directory(layout.root)  # or the directory itself could be gone after a power loss
     label = {"collection": catalog_uuid, "space": space.name, "n": structure.n}
-    content = _MAGIC + json.dumps(label).encode() + b"\n" + structure.to_bytes()
+    head, content = _MAGIC + json.dumps(label).encode() + b"\n", structure.to_bytes()
+    digest = hashlib.sha256(head)
+    digest.update(content)
     name = f"{space.key}-{uuid.uuid4().hex[:12]}.{structure.kind}"
     temporary = layout.indexes / f"{name}.new"
     with temporary.open("wb") as file:
         half = len(content) // 2
+        file.write(head)
         file.write(content[:half])
         file.flush()
         reached(Step.SNAPSHOT_WRITTEN)
@@ -87,7 +90,7 @@ def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, struct
     reached(Step.SNAPSHOT_RENAMED)
     return Snapshot(
         name,
-        hashlib.sha256(content).hexdigest(),
+        digest.hexdigest(),
         structure.n,
         _rows_digest(rows, structure.n),
         structure.kind,
@@ -118,7 +121,7 @@ def read(
         raise CollectionCorrupt(f"the index {path} belongs to another collection; it will be built again")
     if snapshot.n > len(rows) or _rows_digest(rows, snapshot.n) != snapshot.rows_sha256:
         raise CollectionCorrupt(f"the index {path} is of other rows; it will be built again")
-    data = content[end + 1 :]
+    data = memoryview(content)[end + 1 :]
     if snapshot.kind is Kind.HNSW:
         return Graph.from_bytes(data, space.metric)
     return Lists.from_bytes(data, snapshot.kind, space.metric)

@@ -18,6 +18,9 @@ from search.vectors import Vectors
 Progress: TypeAlias = Callable[[int, int], None]
 
 
+Buffer: TypeAlias = "bytes | memoryview"
+
+
 class Kind(StrEnum):
     """The kinds of index; all but the first are approximate."""
 
@@ -64,5 +67,5 @@ class Structure(ABC):
         """Another one that covers all of `rows`, of which the first `n` are those of this one."""
 
     @abstractmethod
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> Buffer:
         """All that is needed to have it again, but not the rows."""
