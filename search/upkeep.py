@@ -203,15 +203,15 @@ def _chunks(transaction: Transaction, expression: str | None) -> Any:
 def _vectors_of(transaction: Transaction, record_keys: list[int]) -> dict[int, dict[str, Json]]:
     """The vectors of these records: by record key, then by space, a list of rows in the order of the parts."""
     held: dict[int, dict[str, Json]] = {}
+    wanted = np.array(record_keys, dtype=np.int64)
     for space in reads.spaces(transaction).values():
-        parts = reads.parts_of(transaction, space, record_keys)
-        wanted = np.array(sorted(key for keys in parts.values() for key in keys), dtype=np.int64)
-        if not len(wanted):
-            continue
-        rows: dict[int, list[float]] = {}
-        for batch in reads.batches(transaction, space):
-            at = np.flatnonzero(np.isin(batch.part_keys, wanted))
-            rows |= dict(zip(batch.part_keys[at].tolist(), batch.vectors[at].tolist(), strict=True))
-        for record_key, keys in parts.items():
-            held.setdefault(record_key, {})[space.name] = [rows[key] for key in keys]
+        dead = reads.tombstones(transaction, space)
+        for batch in reads.batches(
+            transaction, space
+        ):  # says by itself whose each row is, under its checksum
+            at = np.flatnonzero(np.isin(batch.record_keys, wanted) & ~np.isin(batch.part_keys, dead))
+            for key, row in zip(batch.record_keys[at].tolist(), batch.vectors[at].tolist(), strict=True):
+                rows = held.setdefault(key, {}).setdefault(space.name, [])
+                assert isinstance(rows, list)
+                rows.append(row)
     return held
