@@ -59,6 +59,14 @@ class Indexer:
                 self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._rounds()
+        finally:  # or whoever waits for this thread would wait for ever, should it die of something unforeseen
+            with self._threads:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _rounds(self) -> None:
         while True:
             with self._threads:
                 if not self._again or self._stop.is_set():

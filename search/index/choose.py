@@ -22,6 +22,7 @@ _TAIL_NUMBERS = 1 << 21
 _TAIL_SHARE = 0.02
 _MOST_DEAD = 0.3  # of the rows in an index; with more it is built anew, since each query passes over them
 _GRAPH_UP_TO = 4_000_000  # rows; building a longer graph takes hours
+_LEAST_CODED = 16  # rows that the 16 values of a 4-bit code can be learned from
 _LINK_BYTES = 160  # of a row in an HNSW graph of 16 links
 _SHARE_OF_MEMORY = 0.7  # of what the machine has, where the user named no limit
 
@@ -72,7 +73,8 @@ def choose(n: int, dim: int, wanted: Wanted) -> Choice:
         Kind.IVF_RABITQ: rows + n * (dim // 8 + 16),
     }
     if wanted.kind is not None:
-        return Choice(wanted.kind, sizes[wanted.kind] > memory)
+        kind = Kind.FLAT if wanted.kind is Kind.IVF_PQ and n < _LEAST_CODED else wanted.kind
+        return Choice(kind, sizes[kind] > memory)
     if n * dim <= FLAT_UP_TO:
         return Choice(Kind.FLAT, rows > memory)
     if sizes[Kind.HNSW] <= memory and n <= _GRAPH_UP_TO:
