@@ -2,8 +2,9 @@
 
     python -m benchmarks.million [--n 1000000] [--limit-gb 2]
 
-The limit (`RLIMIT_AS`, as `ulimit -v`) is set before anything is imported; whatever asks for more fails. At the end
-every record is looked for, and the answers are compared with an exact search in numpy.
+The limit (`RLIMIT_AS`, as `ulimit -v`) is set before anything is imported; whatever asks for more fails. With
+`--limit-gb 0` none is set, for a run inside a control group that limits resident memory. At the end every record is
+looked for, and the answers are compared with an exact search in numpy.
 """
 
 from __future__ import annotations
@@ -141,13 +142,13 @@ def main() -> None:
     parser.add_argument("--part", choices=("fill", "ask"))
     arguments = parser.parse_args()
     if arguments.part:
-        limit = int(arguments.limit_gb * (1 << 30))
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if arguments.limit_gb:
+            limit = int(arguments.limit_gb * (1 << 30))
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         {"fill": fill, "ask": ask}[arguments.part](arguments.folder, arguments.n)
         return
-    print(
-        f"{arguments.n:,} x {DIM}, at most {arguments.limit_gb} GB of address space, {os.cpu_count()} cores"
-    )
+    cap = f"at most {arguments.limit_gb} GB of address space" if arguments.limit_gb else "no limit of its own"
+    print(f"{arguments.n:,} x {DIM}, {cap}, {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for part in ("fill", "ask"):
             command = [sys.executable, "-m", "benchmarks.million", "--part", part, "--folder", f"{scratch}/c"]

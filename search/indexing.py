@@ -11,7 +11,7 @@ import numpy as np
 
 from search.catalog import reads, writes
 from search.catalog.database import Database
-from search.errors import CollectionCorrupt, NearkinError
+from search.errors import CollectionCorrupt, CollectionError, NearkinError
 from search.failpoints import Step, reached
 from search.index import choose, snapshot
 from search.index.choose import Wanted
@@ -77,6 +77,12 @@ class Indexer:
                 self.bring_up_to_date()
             except _Stopped:
                 continue
+            except MemoryError:
+                self._failed = CollectionError(
+                    "there is too little memory to build an index, every row is scanned; "
+                    "give it less to hold with: nearkin tune --memory"
+                )
+                log.warning("%s", self._failed)
             except NearkinError as error:
                 # Every row can still be scanned, so this is no reason to fail a commit that is long done.
                 self._failed = error
