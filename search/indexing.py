@@ -15,6 +15,7 @@ from search.errors import CollectionCorrupt, CollectionError, NearkinError
 from search.failpoints import Step, reached
 from search.index import choose, snapshot
 from search.index.choose import Wanted
+from search.index.structure import Kind
 from search.index.view import Built, View
 from search.layout import Layout
 from search.query.follow import Behind, Views
@@ -148,8 +149,8 @@ class Indexer:
                 progress(space.name, done, total)
 
         for _ in range(_TRIES):
-            view, wanted, queries, damaged = self._now(space)
-            if not view.due(wanted) and not damaged:
+            view, wanted, queries, missing = self._now(space)
+            if not view.due(wanted) and not missing:
                 return
             built = view.built(wanted, told, queries)
             if built is None:  # the rows have become few, or the user wants them scanned
@@ -161,7 +162,10 @@ class Indexer:
         log.info("space '%s' changes faster than its index is built; it will be tried again", space.name)
 
     def _now(self, space: Space) -> tuple[View, Wanted, Vectors, bool]:
-        """The view at the latest commit, what is wanted of its index, the queries known, and if it was damaged."""
+        """The view at the latest commit, what is wanted of its index, the queries known, and if there should be one.
+
+        The view may hold an index that the catalog vouches for no more, since compaction dropped rows of it.
+        """
         while True:
             try:
                 with self._database.reading() as transaction:
@@ -170,11 +174,15 @@ class Indexer:
                     wanted = Wanted.from_json(reads.wanted(transaction, space))
                     vouched = reads.snapshot(transaction, space)
                     kept = reads.queries(transaction, space)
-                    damaged = vouched is not None and self._damaged(state.uuid, space, view, vouched)
+                    missing = (
+                        view.look.rows.n_alive > 0 and view.chosen(wanted) is not Kind.FLAT
+                        if vouched is None
+                        else self._damaged(state.uuid, space, view, vouched)
+                    )
             except Behind:
                 continue
             fresh = self._real.of(space)
-            return view, wanted, fresh if len(fresh) >= len(kept) else kept, damaged
+            return view, wanted, fresh if len(fresh) >= len(kept) else kept, missing
 
     def _damaged(self, uuid: str, space: Space, view: View, vouched: dict[str, object]) -> bool:
         """Whether the index that the catalog vouches for cannot be used; it is then moved out of the way."""

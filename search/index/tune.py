@@ -129,7 +129,7 @@ def interval(share: NDArray[np.float64]) -> tuple[float, float]:
         n = min(n * mean * (1 - mean) / spread, n * _K)
     middle = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z * math.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(middle - half, mean)), min(1.0, max(middle + half, mean))  # but for rounding
 
 
 def _measured_costs(index: ApproximateIndex, queries: Vectors, effort: int) -> Costs:

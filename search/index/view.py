@@ -131,12 +131,16 @@ class View:
         """How many rows the structure covers; 0 without one."""
         return 0 if self.structure is None else self.structure.n
 
+    def chosen(self, wanted: Wanted) -> Kind:
+        """The kind of index that suits the rows there are now."""
+        return choose.choose(len(self.look.rows), self.look.space.dim, wanted).kind
+
     def due(self, wanted: Wanted) -> bool:
         """Whether an index should be made, or made anew, or cover more rows."""
         rows = self.look.rows
         return (
             choose.due(len(rows), rows.n_alive, self.look.space.dim, self.n_indexed, wanted)
-            or (self.structure is not None and wanted.kind not in (None, self.structure.kind))
+            or (self.structure is not None and self.structure.kind is not self.chosen(wanted))
             or (self.n_indexed > 0 and choose.too_many_dead(len(rows), rows.n_alive))
             or (self.tuning is not None and self.tuning.target != wanted.recall)
         )
