@@ -40,7 +40,7 @@ def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, i
     """Rewrite the next stretch of batches behind part `after`: rows dropped, and the last part seen or None."""
     every = transaction.sql(
         "select key, first_part, last_part, n, pieces from batch where space_key = ? and last_part > ? "
-        "order by first_part",
+        "order by last_part",
         (space.key, after),
     ).fetchall()
     if not every:

@@ -220,7 +220,7 @@ def batches(
     """
     rows = transaction.sql(
         "select key, n, part_keys, record_keys, vectors, checksum, pieces from batch "
-        "where space_key = ? and last_part > ? and first_part <= ? order by first_part",
+        "where space_key = ? and last_part > ? and first_part <= ? order by last_part",
         (space.key, after_part, (1 << 62) if until_part is None else until_part),
     )
     for key, n, part_keys, record_keys, vectors, checksum, pieces in rows:
@@ -231,7 +231,7 @@ def batches(
 def part_keys(transaction: Transaction, space: Space) -> Keys:
     """The keys of all parts whose vectors stand in the catalog, dead ones included, ascending."""
     blobs = transaction.sql(
-        "select part_keys from batch where space_key = ? order by first_part", (space.key,)
+        "select part_keys from batch where space_key = ? order by last_part", (space.key,)
     )
     return np.concatenate([np.empty(0, np.int64), *(keys(blob) for (blob,) in blobs)])
 
@@ -239,7 +239,7 @@ def part_keys(transaction: Transaction, space: Space) -> Keys:
 def living(transaction: Transaction, space: Space) -> tuple[Keys, Keys]:
     """The part and the record keys of the space's living rows, without a look at their vectors."""
     rows = transaction.sql(
-        "select part_keys, record_keys from batch where space_key = ? order by first_part", (space.key,)
+        "select part_keys, record_keys from batch where space_key = ? order by last_part", (space.key,)
     ).fetchall()
     part_keys, record_keys = (
         np.concatenate([np.empty(0, np.int64), *(keys(row[column]) for row in rows)]) for column in (0, 1)
