@@ -23,13 +23,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import search
 from search import failpoints
 from search.catalog import migrations
+from search.catalog.database import Transaction
 from search.collection import Collection
 from search.failpoints import Step
 from search.index import choose
@@ -203,11 +203,10 @@ def apply(c: Collection, operation: Operation) -> None:
             c.add(records, np.concatenate(rows), space=SPACE)
 
 
-def _one_more(connection: Any) -> None:
+def _one_more(transaction: Transaction) -> None:
     """A migration that touches the layout and every record."""
-    statement = getattr(connection, "exec_driver_sql", connection.execute)
-    statement("alter table record add column colour text not null default 'grey'")
-    statement("update record set colour = 'of ' || id")
+    transaction.sql("alter table record add column colour text not null default 'grey'")
+    transaction.sql("update record set colour = 'of ' || id")
 
 
 def add_format() -> None:
