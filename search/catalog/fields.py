@@ -231,7 +231,7 @@ def _taking(which: ColumnElement[bool], there: ColumnElement[bool]) -> tuple[str
     dating = (
         update(indexed_value)
         .values(moment=moment(value))
-        .where(indexed_value.c.field_key == field_key, there, date_like(value))
+        .where(indexed_value.c.field_key.in_(select(field_key)), there, date_like(value))
     )
     return (
         _text(taking.from_select(["field_key", "record_key", "value"], rows)),
@@ -240,7 +240,9 @@ def _taking(which: ColumnElement[bool], there: ColumnElement[bool]) -> tuple[str
 
 
 _NEW = _taking(
-    schema.record.c.key >= indexed_field.c.until, indexed_value.c.record_key >= indexed_field.c.until
+    schema.record.c.key >= indexed_field.c.until,
+    # One bound for all fields: by its own one for each, SQLite would look at every value of the field.
+    indexed_value.c.record_key >= select(func.min(indexed_field.c.until)).scalar_subquery(),
 )
 _CHANGED = _taking(
     (schema.record.c.key == literal_column("new.key")) & (literal_column("new.key") < indexed_field.c.until),
