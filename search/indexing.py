@@ -142,8 +142,8 @@ class Indexer:
                 progress(space.name, done, total)
 
         for _ in range(_TRIES):
-            view, wanted, queries, damaged = self._now(space)
-            if not view.due(wanted) and not damaged:
+            view, wanted, queries, missing = self._now(space)
+            if not view.due(wanted) and not missing:
                 return
             built = view.built(wanted, told, queries)
             if built is None:  # the rows have become few, or the user wants them scanned
@@ -155,7 +155,7 @@ class Indexer:
         log.info("space '%s' changes faster than its index is built; it will be tried again", space.name)
 
     def _now(self, space: Space) -> tuple[View, Wanted, Vectors, bool]:
-        """The view at the latest commit, what is wanted of its index, the queries known, and if it was damaged."""
+        """The view at the latest commit, what is wanted of its index, the queries known, and if its file is missing."""
         while True:
             try:
                 with self._database.reading() as transaction:
@@ -164,11 +164,13 @@ class Indexer:
                     wanted = Wanted.from_json(reads.wanted(transaction, space))
                     vouched = reads.snapshot(transaction, space)
                     kept = reads.queries(transaction, space)
+                    # One in memory alone, whose file compaction has let go of, is of no use to other processes.
+                    unkept = vouched is None and view.structure is not None
                     damaged = vouched is not None and self._damaged(state.uuid, space, view, vouched)
             except Behind:
                 continue
             fresh = self._real.of(space)
-            return view, wanted, fresh if len(fresh) >= len(kept) else kept, damaged
+            return view, wanted, fresh if len(fresh) >= len(kept) else kept, damaged or unkept
 
     def _damaged(self, uuid: str, space: Space, view: View, vouched: dict[str, object]) -> bool:
         """Whether the index that the catalog vouches for cannot be used; it is then moved out of the way."""
