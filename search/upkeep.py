@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import compaction, migrations, reads, writes
+from search.catalog import compaction, consistency, migrations, reads, writes
 from search.catalog.database import Database, Transaction
 from search.errors import CollectionError
 from search.failpoints import Step, reached
@@ -158,7 +158,7 @@ def export(transaction: Transaction, target: Path, expression: str | None, *, ve
     """
     n = 0
     if vectors:
-        reads.check_vectors(transaction)
+        consistency.check_vectors(transaction)
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
