@@ -11,7 +11,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from search import backup, checking, upkeep
-from search.catalog import reads, writes
+from search.catalog import consistency, reads, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
@@ -158,7 +158,7 @@ class Collection:
             found = reads.records_of(transaction, wanted)
             for id in wanted:
                 if id not in found:
-                    reads.check_absent(transaction, id)
+                    consistency.check_absent(transaction, id)
         return [found[id].record if id in found else None for id in wanted]
 
     def count(self, where: str | None = None) -> int:

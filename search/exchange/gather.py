@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import conditions, reads
+from search.catalog import conditions, consistency, reads
 from search.catalog.database import Transaction
 from search.catalog.writes import Provenance
 from search.errors import CollectionCorrupt
@@ -48,7 +48,7 @@ class Gathered:
         chosen = None if expression is None else conditions.matching(transaction, expression)
         n_records = transaction.value("select count(*) from record") if chosen is None else len(chosen)
         if vectors:
-            reads.check_vectors(transaction)
+            consistency.check_vectors(transaction)
             for space in reads.spaces(transaction).values():
                 laid = self._laid[space.name] = _Laid(transaction, space, chosen, scratch)
                 described.append(laid.described(n_records))

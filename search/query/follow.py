@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from search.catalog import reads
+from search.catalog import consistency, reads
 from search.catalog.database import Transaction
 from search.catalog.reads import State
 from search.errors import CollectionCorrupt
@@ -110,7 +110,7 @@ class Views:
             view.apply(batch)
         view.settle(reads.tombstones(transaction, space, seen.commit_seq), wanted, space, pieces=pieces)
         if seen.commit_seq < 0:  # loaded for the first time
-            reads.check_living(transaction, space, *_living(view.look.rows))
+            consistency.check_living(transaction, space, *_living(view.look.rows))
 
     def _take_index(self, transaction: Transaction, state: State, space: Space, view: View) -> None:
         """Search with the index that the catalog vouches for, where it is not the one in memory."""

@@ -277,3 +277,12 @@ def test_a_backup_takes_the_index_along(shop: Collection, rows: np.ndarray, tmp_
     copy = search.open(shop.backup(tmp_path / "copy"), mode="r")
     assert (method(copy, rows[0]), copy.check()) == ("index", [])
     right(copy, rows)
+
+
+def test_compaction_leaves_an_index_that_other_processes_find(shop: Collection, rows: np.ndarray) -> None:
+    """The writer still had one in memory; what the catalog vouches for is what everyone else has."""
+    shop.delete(["r1", "r2"])
+    shop.compact()
+    reader = search.open(shop.path, "r")
+    assert method(reader, rows[0]) == "index"
+    right(reader, rows, [i for i in range(N) if i not in (1, 2)])
