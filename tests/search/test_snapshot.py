@@ -8,15 +8,17 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import search
+from search import checking
 from search.catalog import reads, writes
 from search.catalog.database import Database
 from search.collection import Collection
-from search.index import choose, tune
+from search.index import choose, snapshot, tune
 from search.index.costs import Costs
 from search.index.hnsw import Graph
 
@@ -286,3 +288,27 @@ def test_compaction_leaves_an_index_that_other_processes_find(shop: Collection, 
     reader = search.open(shop.path, "r")
     assert method(reader, rows[0]) == "index"
     right(reader, rows, [i for i in range(N) if i not in (1, 2)])
+
+
+def test_check_raises_no_alarm_over_an_index_that_is_replaced(
+    shop: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that it is about to read is swept away by whoever has built the next one."""
+    old, plain = index_file(shop), snapshot.read
+    reader = search.open(shop.path, "r")
+
+    def late(*arguments: Any) -> Any:
+        if old.exists():
+            with shop.database.writing() as transaction:
+                (space,) = reads.spaces(transaction).values()
+                writes.record_snapshot(transaction, space, None)
+            shop.index(wait=False)
+            shop._indexer.wait()
+            assert not old.exists()
+        return plain(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checking.snapshot, "read", late)
+        assert reader.check() == []
+    assert index_file(shop) != old
+    assert reader.check() == []
