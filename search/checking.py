@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,7 @@ def check(layout: Layout, database: Database) -> list[str]:
     spaces: list[Space] = []
     look("the spaces", lambda transaction: _spaces(transaction, spaces))
     for space in spaces:
-        look(
-            f"space '{space.name}'",
-            lambda transaction, space=space: _space(database, transaction, layout, space),
-        )  # type: ignore[misc]
+        look(f"space '{space.name}'", partial(_space, database, layout, space))
     look("the declared fields", _declared)
     return found
 
@@ -173,7 +171,7 @@ def _spaces(transaction: Transaction, into: list[Space]) -> Iterator[str]:
     into.extend(reads.spaces(transaction).values())
 
 
-def _space(database: Database, transaction: Transaction, layout: Layout, space: Space) -> Iterator[str]:
+def _space(database: Database, layout: Layout, space: Space, transaction: Transaction) -> Iterator[str]:
     keys, records = _stored(transaction, space)
     alive = ~np.isin(keys, reads.tombstones(transaction, space))
     rows = transaction.sql(
