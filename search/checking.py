@@ -11,7 +11,7 @@ import numpy as np
 
 from search.catalog import checksums, migrations, reads
 from search.catalog.database import Database, Transaction
-from search.catalog.metadata_text import FieldNames, decoded, encoded
+from search.catalog.metadata_text import FieldNames, decoded
 from search.errors import CollectionCorrupt, NearkinError
 from search.index import snapshot
 from search.index.contract import Rows
@@ -50,7 +50,7 @@ def check(layout: Layout, database: Database) -> list[str]:
     spaces: list[Space] = []
     look("the spaces", lambda transaction: _spaces(transaction, spaces))
     for space in spaces:
-        look(f"space '{space.name}'", partial(_space, database, layout=layout, space=space))
+        look(f"space '{space.name}'", partial(_space, database, layout, space))
     look("the declared fields", _declared)
     return found
 
@@ -108,7 +108,7 @@ def _records(transaction: Transaction) -> Iterator[str]:
     """Each record against its checksum, and its fields against the names known."""
     last_commit = reads.state(transaction).commit_seq
     known = FieldNames(set(reads.fields(transaction)))
-    named: set[str] = set()
+    unnamed: set[str] = set()
     n_damaged = 0
     with transaction.as_bytes():
         rows = transaction.sql(
@@ -123,14 +123,14 @@ def _records(transaction: Transaction) -> Iterator[str]:
                 checksums.check_record(whole)
                 if not 0 <= changed <= last_commit:
                     raise checksums.damaged_record(row[0], row[1])
-                encoded(Record(whole[1], metadata=decoded(whole[5])), named)
+                unnamed |= known.new_in([Record(whole[1], metadata=decoded(whole[5]))])
             except (CollectionCorrupt, UnicodeDecodeError):
                 n_damaged += 1
                 if n_damaged <= _FEW_LINES:
                     yield str(checksums.damaged_record(row[0], row[1]))
     if n_damaged > _FEW_LINES:
         yield f"{n_damaged - _FEW_LINES} more records do not match their checksums; restore a backup"
-    for name in sorted(known.new_in(named)):
+    for name in sorted(unnamed):
         yield f"the metadata field {name!r} is not among the names of fields; restore a backup"
 
 
@@ -171,7 +171,7 @@ def _spaces(transaction: Transaction, into: list[Space]) -> Iterator[str]:
     into.extend(reads.spaces(transaction).values())
 
 
-def _space(database: Database, transaction: Transaction, layout: Layout, space: Space) -> Iterator[str]:
+def _space(database: Database, layout: Layout, space: Space, transaction: Transaction) -> Iterator[str]:
     keys, records = _stored(transaction, space)
     alive = ~np.isin(keys, reads.tombstones(transaction, space))
     rows = transaction.sql(
