@@ -11,7 +11,7 @@ import numpy as np
 
 from search.catalog import checksums, migrations, reads
 from search.catalog.database import Database, Transaction
-from search.catalog.metadata_text import FieldNames, decoded
+from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.errors import CollectionCorrupt, NearkinError
 from search.index import snapshot
 from search.index.contract import Rows
@@ -108,7 +108,7 @@ def _records(transaction: Transaction) -> Iterator[str]:
     """Each record against its checksum, and its fields against the names known."""
     last_commit = reads.state(transaction).commit_seq
     known = FieldNames(set(reads.fields(transaction)))
-    unnamed: set[str] = set()
+    named: set[str] = set()
     n_damaged = 0
     with transaction.as_bytes():
         rows = transaction.sql(
@@ -123,14 +123,14 @@ def _records(transaction: Transaction) -> Iterator[str]:
                 checksums.check_record(whole)
                 if not 0 <= changed <= last_commit:
                     raise checksums.damaged_record(row[0], row[1])
-                unnamed |= known.new_in([Record(whole[1], metadata=decoded(whole[5]))])
+                encoded(Record(whole[1], metadata=decoded(whole[5])), named)
             except (CollectionCorrupt, UnicodeDecodeError):
                 n_damaged += 1
                 if n_damaged <= _FEW_LINES:
                     yield str(checksums.damaged_record(row[0], row[1]))
     if n_damaged > _FEW_LINES:
         yield f"{n_damaged - _FEW_LINES} more records do not match their checksums; restore a backup"
-    for name in sorted(unnamed):
+    for name in sorted(known.new_in(named)):
         yield f"the metadata field {name!r} is not among the names of fields; restore a backup"
 
 
