@@ -1,8 +1,10 @@
 """nearkin's adapter for the side-by-side harness: one class, in the form that the harness asks for.
 
-Copy it beside the harness's own adapters, add the line below to its registry, and name the Python that has nearkin:
+Copy it beside the harness's own adapters, add the lines below to its registry, and name the Python that has nearkin:
 
     PEERS['nearkin'] = ('nearkin_peer', 'Nearkin')
+    PEERS['nearkin-flat'] = ('nearkin_peer', 'Flat')
+    PEERS['nearkin-fields'] = ('nearkin_peer', 'Indexed')  # price and category declared
     PEER_PY_NEARKIN=.venv/bin/python
 """
 
@@ -17,7 +19,7 @@ SPACE = "v"
 
 
 class Nearkin(Peer):
-    """Records with metadata and given vectors, through the public face alone."""
+    """Records with metadata and given vectors, by the public face but for `get`, which looks at stored vectors."""
 
     name = "nearkin"
     venv = "nearkin"
