@@ -7,9 +7,11 @@ if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
     from ingest.report import Options, Progress, Report
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
+    from search.encoders.load import ModelChoice
 
 __all__ = [
     "EdgeFormat",
+    "ModelChoice",
     "NodeSettings",
     "Options",
     "Progress",
@@ -22,6 +24,7 @@ __all__ = [
 
 _HOMES = {
     "EdgeFormat": "ingest.verbs",
+    "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
     "Options": "ingest.report",
     "Progress": "ingest.report",

@@ -65,6 +65,18 @@ def text(
     model: Annotated[str, typer.Option(metavar="M", help="A Hugging Face encoder, by name or folder.")] = (
         "all-MiniLM-L6-v2"
     ),
+    layer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N[,N]", help="Hidden layers to take the vectors from: 8, or -2,-1 averaged."),
+    ] = None,
+    pooling: Annotated[Optional[str], typer.Option(help="cls, mean, max or last.")] = None,  # noqa: UP045
+    dim: Annotated[Optional[int], typer.Option(help="Keep so many numbers of each vector.")] = None,  # noqa: UP045
+    query_prompt: Annotated[Optional[str], typer.Option(help="Stands before each query.")] = None,  # noqa: UP045
+    document_prompt: Annotated[Optional[str], typer.Option(help="Stands before each document.")] = None,  # noqa: UP045
+    base_url: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="URL", help="Where a remote model (openai:NAME) is asked."),
+    ] = None,
     id: Annotated[Optional[str], typer.Option(metavar="F", help="The field that holds the id.")] = None,  # noqa: UP045
     text: Annotated[Optional[str], typer.Option(metavar="F", help="The field that holds the text.")] = None,  # noqa: UP045
     tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
@@ -79,6 +91,7 @@ def text(
     """Texts: folders of .txt and .md, .jsonl, .csv, .tsv; cut into passages."""
     from ingest import verbs
     from ingest.cli.progress import progress
+    from search.encoders.load import ModelChoice
 
     with progress() as bars:
         report = verbs.text(
@@ -87,6 +100,14 @@ def text(
             text=text,
             id=id,
             model=model,
+            choice=ModelChoice(
+                layer=layer,
+                pooling=pooling,
+                dim=dim,
+                query_prompt=query_prompt,
+                document_prompt=document_prompt,
+                base_url=base_url,
+            ),
             space=space,
             prune=prune,
             dry_run=dry_run,

@@ -14,6 +14,7 @@ from ingest.report import Options, Report
 from ingest.verbs.opening import DEFAULT, Paths, listed, opened
 from search.collection import Collection
 from search.encoders import load
+from search.encoders.load import PUBLISHED, ModelChoice
 from search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def text(
     text: str | None = None,
     id: str | None = None,
     model: str = TEXT_MODEL,
+    choice: ModelChoice = PUBLISHED,
     space: str = "text",
     prune: bool = False,
     dry_run: bool = False,
@@ -47,6 +49,7 @@ def text(
         text: the column or field that holds the text; None finds it by its usual names.
         id: the column or field that holds the id; None finds it by its usual names.
         model: a Hugging Face encoder by name, or the folder of a checkpoint.
+        choice: what else is to be said of the model: layer, pooling, prompts and the like.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
@@ -70,11 +73,13 @@ def text(
     def encoder() -> TextEncoder:
         from search.encoders.text import TextEncoder
 
-        loaded = load.load_named(model, device=load.Device(options.device, options.precision))
+        loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
         if not isinstance(loaded, TextEncoder):
             raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
         return loaded
 
+    if choice != PUBLISHED:
+        encoder()  # the name does not say whether the space was made with these
     job = Job(
         space,
         model,
@@ -143,7 +148,7 @@ def images(
     def encoder() -> Encoder:
         file = None if weights is None else Path(weights)
         device = load.Device(options.device, options.precision)
-        loaded = load.load_named(model, weights=file, layer=layer, device=device)
+        loaded = load.load_named(model, ModelChoice(weights=file, layer=layer), device=device)
         if "image" not in loaded.spec.accepts:
             raise SourceError(
                 f"'{model}' is a model for texts; name a picture model, such as {PICTURE_MODEL}"

@@ -5,11 +5,11 @@ Each implementation is imported inside its branch: torch takes seconds to import
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from search.encoders.contract import Encoder
-from search.errors import ModelUnavailable
+from search.errors import ModelError, ModelUnavailable
 from search.types import EncoderSpec
 
 
@@ -24,47 +24,89 @@ class Device:
 AUTO = Device()
 
 
-def load_named(
-    model: str, *, weights: Path | None = None, layer: str | None = None, device: Device = AUTO
-) -> Encoder:
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What a user may say of a model beside its name; None leaves it as the model was published.
+
+    Args:
+        weights: a file of weights to use instead of the published ones (torchvision and timm).
+        layer: the hidden layer that vectors are taken from: the name of one in a network for pictures; for a text
+            model its number, counted from the embeddings (0) or back from the last (-1), or several with commas,
+            which are averaged.
+        pooling: how the vectors of tokens become one: cls, mean, max or last.
+        dim: keep only so many numbers of each vector (for models trained so that the first ones suffice).
+        query_prompt: stands before each query.
+        document_prompt: stands before each document.
+        base_url: where a remote model is asked.
+    """
+
+    weights: Path | None = None
+    layer: str | None = None
+    pooling: str | None = None
+    dim: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    base_url: str | None = None
+
+    def only(self, model: str, *allowed: str) -> None:
+        """Refuse what was said and means nothing for this model.
+
+        Raises:
+            ModelError: a field other than those allowed was set.
+        """
+        for field in fields(self):
+            if getattr(self, field.name) is not None and field.name not in allowed:
+                flag = field.name.replace("_", "-")
+                can = ", ".join(name.replace("_", "-") for name in allowed) or "nothing beside its name"
+                raise ModelError(f"'{model}' takes no {flag} (it takes {can}); leave --{flag} out")
+
+
+PUBLISHED = ModelChoice()
+
+
+def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
     """The encoder of this name: `torchvision:NAME`, `timm:NAME`, a CLIP model, or any Hugging Face text encoder.
 
     Args:
         model: the name, or the path of a checkpoint's folder.
-        weights: a file of weights to use instead of the published ones (torchvision and timm).
-        layer: a hidden layer to take the vectors from (torchvision).
+        choice: what else was said of it.
         device: where and how precisely to run it.
 
     Raises:
         ModelUnavailable: the model or its weights cannot be had; the message says what to do.
+        ModelError: the choice means nothing for this model.
         MissingExtra: the library that the model comes from is not installed.
     """
     family, _, name = model.partition(":")
     if family == "torchvision":
+        choice.only(model, "weights", "layer")
         from search.encoders.torchvision_networks import TorchvisionEncoder
 
         return TorchvisionEncoder.from_name(
-            name, weights=weights, layer=layer, device=device.name, precision=device.precision
-        )
-    if layer is not None:
-        raise ModelUnavailable(
-            f"'{model}' has no choice of layer; layers can be named for torchvision: models"
+            name, weights=choice.weights, layer=choice.layer, device=device.name, precision=device.precision
         )
     if family == "timm":
+        choice.only(model, "weights")
         from search.encoders.timm_networks import TimmEncoder
 
-        return TimmEncoder.from_name(name, weights=weights, device=device.name, precision=device.precision)
-    if weights is not None:
-        raise ModelUnavailable(
-            f"'{model}' takes no file of weights; give the folder of a checkpoint as the model"
+        return TimmEncoder.from_name(
+            name, weights=choice.weights, device=device.name, precision=device.precision
         )
     if _is_clip(model):
+        choice.only(model)
         from search.encoders.clip import ClipEncoder
 
         return ClipEncoder.from_name(model, device=device.name, precision=device.precision)
+    choice.only(model, "query_prompt", "document_prompt")
     from search.encoders.text import TextEncoder
 
-    return TextEncoder.from_name(model, device=device.name, precision=device.precision)
+    return TextEncoder.from_name(
+        model,
+        device=device.name,
+        precision=device.precision,
+        query_prompt=choice.query_prompt,
+        document_prompt=choice.document_prompt,
+    )
 
 
 def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = AUTO) -> Encoder:
