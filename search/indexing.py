@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from search.catalog import reads, writes
-from search.catalog.database import Database
+from search.catalog.database import Behind, Database
 from search.errors import CollectionCorrupt, CollectionError, NearkinError
 from search.failpoints import Step, reached
 from search.index import choose, snapshot
@@ -18,7 +18,7 @@ from search.index.choose import Wanted
 from search.index.structure import Kind
 from search.index.view import Built, View
 from search.layout import Layout
-from search.query.follow import Behind, Views
+from search.query.follow import Views
 from search.query.queries import Queries
 from search.types import Space
 from search.vectors import Vectors

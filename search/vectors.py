@@ -89,19 +89,41 @@ def unit_rows(matrix: Vectors) -> Vectors:
     """
     largest = _largest(matrix)
     odd = (largest > _LARGEST) | (largest < _SMALLEST)  # their squares leave the range of float32
-    plain = np.where(odd[:, None], 0, matrix) if odd.any() else matrix
-    lengths = np.linalg.norm(plain, axis=1)
+    if not odd.any():
+        return _scaled(matrix)
+    lengths = np.linalg.norm(np.where(odd[:, None], 0, matrix), axis=1)
     lengths[odd] = np.linalg.norm(matrix[odd].astype(np.float64), axis=1)
+    return _scaled(matrix, lengths)
+
+
+def _scaled(matrix: Vectors, lengths: NDArray[np.floating[Any]] | None = None) -> Vectors:
+    """A copy of (n, dim) with each row divided by its length (n,), unless that is 1 but for rounding."""
+    lengths = np.linalg.norm(matrix, axis=1) if lengths is None else lengths
     lengths[np.abs(lengths - 1) <= _ROUNDING] = 1
     return np.asarray(matrix / np.maximum(lengths, _SHORTEST)[:, None], dtype=np.float32)
 
 
-def _unit_row(matrix: Any, dim: int | None) -> Vectors | None:
-    """A single float32 row at length 1 if all is well with it; None where it takes a closer look.
+def _units(matrix: Any, dim: int | None) -> Vectors | None:
+    """Float32 rows (n, dim) at length 1 if all is well with them; None where they take a closer look.
 
-    The square of its length tells: it is out of the ordinary wherever a number is (NaN compares with nothing).
+    The squares of their lengths tell, in one pass: one is out of the ordinary wherever a number is (NaN compares with
+    nothing). Rows that have the length already are given back as they are, not as a copy.
     """
-    if not (isinstance(matrix, np.ndarray) and matrix.dtype == np.float32 and matrix.shape == (1, dim)):
+    if not (isinstance(matrix, np.ndarray) and matrix.dtype == np.float32 and matrix.ndim == 2):
+        return None
+    if len(matrix) == 1:
+        return _unit_row(matrix, dim)
+    if matrix.shape[1:] != (dim,) or not matrix.flags.c_contiguous or not len(matrix):
+        return None
+    squares = np.einsum("nd,nd->n", matrix, matrix)
+    if not ((squares > _PLAIN[0]) & (squares < _PLAIN[1])).all():
+        return None
+    return matrix if (np.abs(squares - 1) <= _ROUNDING).all() else _scaled(matrix)
+
+
+def _unit_row(matrix: Vectors, dim: int | None) -> Vectors | None:
+    """As `_units` for a single row, by which most questions are asked."""
+    if matrix.shape != (1, dim):
         return None
     square = float(np.vdot(matrix[0], matrix[0]))
     if not _PLAIN[0] < square < _PLAIN[1]:
@@ -120,7 +142,7 @@ def prepared(matrix: Any, dim: int | None, metric: Metric, what: str = "vectors"
         QueryError: as `checked`; or a row of zeros under the cosine, since it has no direction; or, under another
             metric, numbers so large that a score could be infinite.
     """
-    if metric is Metric.COSINE and (quick := _unit_row(matrix, dim)) is not None:
+    if metric is Metric.COSINE and (quick := _units(matrix, dim)) is not None:
         return quick
     rows = checked(matrix, dim, what)
     largest = _largest(rows)

@@ -28,6 +28,22 @@ def of(values: Sequence[object]) -> int:
     return zlib.crc32(orjson.dumps(values))
 
 
+def check_records(rows: Sequence[tuple[Any, ...]]) -> None:
+    """As `check_record` for each of the rows, in less time.
+
+    Raises:
+        CollectionCorrupt: one is not what was written.
+    """
+    sum_up, write = zlib.crc32, orjson.dumps
+    try:
+        good = all([sum_up(write(row[:6])) == row[6] for row in rows])  # noqa: C419 - by far the quicker
+    except TypeError:
+        good = False
+    if not good:
+        for row in rows:
+            check_record(row)
+
+
 def check_record(row: tuple[Any, ...]) -> None:
     """Check a row of `key, id, kind, uri, text, metadata, checksum`.
 

@@ -20,13 +20,21 @@ _LOG_BYTES = 16 << 20  # the write-ahead log is cut back to this once its conten
 _WAIT_S = 30.0  # how long SQLite waits for its own locks, which are held for moments
 
 
-class Transaction:
-    """One transaction on the catalog, given by `Database.reading` and `Database.writing`."""
+class Behind(Exception):
+    """What a reader goes by, its snapshot or what it remembers, is no longer how things stand; it reads again."""
 
-    __slots__ = ("_driver", "sql")
+
+class Transaction:
+    """One transaction on the catalog, given by `Database.reading` and `Database.writing`.
+
+    `remembered` is None, but in a `Glimpse`: there it holds the counters that the reader goes by.
+    """
+
+    __slots__ = ("_driver", "remembered", "sql")
 
     def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
+        self.remembered: tuple[Any, ...] | None = None
         self.sql = driver.execute  # (text, values) -> cursor of tuples; values are always bound
 
     def value(self, text: str, values: Sequence[Any] = ()) -> Any:
@@ -54,6 +62,26 @@ class Transaction:
         )
 
         return self.sql(*compiled(statement))
+
+
+class Glimpse(Transaction):
+    """No transaction, but a single question that also brings the counters, by a reader who remembers the rest.
+
+    SQLite answers one statement from one commit. So if the counters in the answer are those remembered, all of it is
+    of that commit, and nothing had to be begun, asked and ended for it. Any other question raises `Behind`.
+    """
+
+    __slots__ = ("once",)
+
+    def __init__(self, driver: sqlite3.Connection, remembered: tuple[Any, ...]) -> None:
+        self._driver = driver
+        self.remembered = remembered
+        self.sql = _only_once
+        self.once = driver.execute
+
+
+def _only_once(text: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    raise Behind
 
 
 class Database:
@@ -95,6 +123,20 @@ class Database:
     def reading(self) -> Iterator[Transaction]:
         """A transaction whose reads all see the same commit."""
         return self._transaction("begin")
+
+    @contextmanager
+    def glimpse(self, remembered: tuple[Any, ...]) -> Iterator[Glimpse]:
+        """A question without a transaction, for whoever remembers the counters (`reads.STATE` and their checksum)."""
+        driver = self._taken()
+        try:
+            yield Glimpse(driver, remembered)
+        except sqlite3.Error as error:
+            driver.close()
+            raise Behind from error  # the transaction that follows will say what it is
+        except BaseException:
+            self._given_back(driver)
+            raise
+        self._given_back(driver)
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:

@@ -8,13 +8,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
 
 from search.catalog import checksums
-from search.catalog.database import Transaction, undecodable
+from search.catalog.database import Behind, Glimpse, Transaction, undecodable
 from search.catalog.metadata_text import decoded
 from search.catalog.packing import Packed, keys, unpack
 from search.errors import CollectionCorrupt
@@ -33,6 +33,8 @@ SPACE = "key, name, modality, dim, metric, encoder, snapshot, tuning, wanted"
 _STATE = f"select {STATE}, checksum from state"  # noqa: S608 - columns
 _RECORD = "key, id, kind, uri, text, metadata, checksum"
 _N_RECORD = 7
+# The counters as the last row of a question for records (which have as many columns) or for parts.
+_AND_STATE = f" union all select {STATE}, checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,15 @@ class Stored:
     metadata: str
 
 
-# What a hit shows: key of the record, id, uri, text (the passage where the part is one), metadata, and the part as
-# JSON or None.
-Shown: TypeAlias = "tuple[int, str, str | None, str | None, dict[str, Json], dict[str, Json] | None]"
+class Shown(NamedTuple):  # quicker to make than a dataclass
+    """What a hit shows: of the record that is `owner`, or of a part of it."""
+
+    owner: int
+    id: str
+    uri: str | None
+    text: str | None  # the passage where the part is one
+    metadata: str  # JSON
+    part: dict[str, Json] | None
 
 
 def listed(values: Iterable[int | str]) -> str:
@@ -126,11 +134,20 @@ def state(transaction: Transaction) -> State:
     Raises:
         CollectionCorrupt: they do not match their checksum.
     """
-    row = transaction.sql(_STATE).fetchone()
+    return State(*state_row(transaction)[:-1])
+
+
+def state_row(transaction: Transaction) -> Row:
+    """The counters with their checksum, in the order of the fields of `State`.
+
+    Raises:
+        CollectionCorrupt: they do not match their checksum.
+    """
+    row: Row | None = transaction.sql(_STATE).fetchone()
     if row is None:
         raise CollectionCorrupt("the catalog has lost its counters; restore the collection from a backup")
     checksums.check_state(row)
-    return State(*row[:-1])
+    return row
 
 
 def spaces(transaction: Transaction) -> dict[str, Space]:
@@ -306,17 +323,35 @@ def records_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, Stored
     return {row[1]: stored(row) for row in _all_readable(transaction, text, values)}
 
 
-@lru_cache(maxsize=2 * _FEW + 2)
-def _shown(n: int, pieces: bool) -> str:
-    """The question for what is shown of `n` records, or parts of records; n = 0 takes a JSON array."""
+@lru_cache(maxsize=4 * _FEW + 4)
+def _shown(n: int, pieces: bool, glimpse: bool) -> str:
+    """The question for what is shown of `n` records, or parts of records; n = 0 takes a JSON array.
+
+    In a `glimpse` the counters follow as the last row.
+    """
     among = ",".join("?" * n) if n else "select value from json_each(?)"
     if not pieces:
-        return f"select {_RECORD} from record where key in ({among})"  # noqa: S608 - marks
+        asked = f"select {_RECORD} from record where key in ({among})"  # noqa: S608 - marks
+        return f"{asked}{_AND_STATE} from state" if glimpse else asked
     record = ", ".join(f"record.{column}" for column in _RECORD.split(", "))
-    return (
+    asked = (
         f'select {record}, part.key, record_key, space_key, start, "end", box, part.checksum '  # noqa: S608 - marks
         f"from part join record on record.key = part.record_key where part.key in ({among})"
     )
+    return f"{asked}{_AND_STATE}{', null' * _N_RECORD} from state" if glimpse else asked
+
+
+def _asked_once(glimpse: Transaction, text: str, values: Sequence[Any]) -> list[Row]:
+    """The rows of a question, of which the last, the counters, must be as the reader remembers them.
+
+    Raises:
+        Behind: they are not.
+    """
+    assert isinstance(glimpse, Glimpse)
+    rows = glimpse.once(text, values).fetchall()
+    if rows.pop()[:_N_RECORD] != glimpse.remembered:
+        raise Behind
+    return rows
 
 
 def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> dict[int, Shown]:
@@ -326,15 +361,18 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
         CollectionCorrupt: a record or part does not match its checksum.
     """
     few = 0 < len(wanted) <= _FEW
-    text, values = _shown(len(wanted) if few else 0, pieces), wanted if few else (listed(wanted),)
+    glimpse = transaction.remembered is not None
+    text = _shown(len(wanted) if few else 0, pieces, glimpse)
+    ask = _asked_once if glimpse else _all_readable
+    rows = ask(transaction, text, wanted if few else (listed(wanted),))
+    if not pieces:
+        checksums.check_records(rows)
+        return {
+            key: Shown(key, id, uri, words, metadata, None) for key, id, _, uri, words, metadata, _ in rows
+        }
     found: dict[int, Shown] = {}
-    for row in _all_readable(transaction, text, values):
-        if not pieces:
-            checksums.check_record(row)
-            key, id, _, uri, words, metadata, _ = row
-            found[key] = (key, id, uri, words, decoded(metadata), None)
-            continue
-        checksums.check_record(row[:_N_RECORD])
+    checksums.check_records([row[:_N_RECORD] for row in rows])
+    for row in rows:
         checksums.check_part(row[_N_RECORD:])
         key, id, _, uri, words, metadata, _, part, _, _, start, end, box, _ = row
         piece: dict[str, Json] = {}
@@ -344,7 +382,7 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
             words = None if words is None else words[start:end]
         if box is not None:
             piece["box"] = json.loads(box)
-        found[part] = (key, id, uri, words, decoded(metadata), piece or None)
+        found[part] = Shown(key, id, uri, words, metadata, piece or None)
     return found
 
 

@@ -55,6 +55,13 @@ class ApproximateIndex(Index):
         """The best rows found with this effort; all of min(k, allowed rows), never fewer."""
         rows, n = self.rows, self.structure.n
         usable = allowed if allowed is not None else rows.living
+        if usable is None and len(rows) == n and self._worth(k, effort or self.effort, n):
+            # By far the most frequent: every row is covered, and may be returned.
+            scores, positions = self.structure.candidates(
+                rows, queries, k, self.structure.effort_for(k, effort or self.effort)
+            )
+            if positions[:, -1].min() >= 0:  # what is missing is at the end
+                return self._in_order(scores, positions)
         k = min(k, rows.n_alive if usable is None else usable.n)
         in_front = n if usable is None else usable.n
         if usable is not None and len(rows) > n:
@@ -62,15 +69,25 @@ class ApproximateIndex(Index):
         if k == 0 or in_front == 0:
             return self._exact(queries, max(k, 1), usable)
         scores, positions = self._front(queries, min(k, in_front), usable, in_front, effort or self.effort)
-        ids = rows.part_keys[positions]
         if len(rows) > n:
             late = self._tail(queries, k, usable)
             scores = np.concatenate([scores, late.scores], axis=1)
-            ids = np.concatenate([ids, late.ids], axis=1)
-        order = np.lexsort((ids, -scores), axis=1)[:, :k]
-        if len(queries) == 1:  # by far the most frequent, and this the quicker way
-            return Neighbours(ids[:, order[0]], scores[:, order[0]])
-        return Neighbours(np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1))
+            positions = np.concatenate([positions, np.searchsorted(rows.part_keys, late.ids)], axis=1)
+        return self._in_order(scores, positions, k)
+
+    def _in_order(
+        self, scores: NDArray[np.float32], positions: NDArray[np.int64], k: int | None = None
+    ) -> Neighbours:
+        """The best k by their scores, equals in the order of their keys."""
+        if len(scores) == 1:  # the quicker ways
+            at = positions
+            if k is not None or not (scores[0, 1:] < scores[0, :-1]).all():
+                order = np.lexsort((positions[0], -scores[0]))[:k]
+                at, scores = positions[:, order], scores[:, order]
+        else:
+            many = np.lexsort((positions, -scores), axis=1)[:, :k]
+            at, scores = np.take_along_axis(positions, many, axis=1), np.take_along_axis(scores, many, axis=1)
+        return Neighbours(self.rows.part_keys[at], scores, self.rows.record_keys[at])
 
     def _exact(self, queries: Vectors, k: int, usable: Allowed | None) -> Neighbours:
         return FlatIndex(self.rows, self.metric).search(queries, k, usable)

@@ -70,6 +70,7 @@ class Neighbours:
 
     ids: NDArray[np.int64]  # (n_queries, k') part keys; k' = min(k, allowed rows)
     scores: NDArray[np.float32]  # (n_queries, k'), higher is better
+    record_keys: NDArray[np.int64]  # (n_queries, k'): whose part each is
 
 
 class Index(ABC):

@@ -38,7 +38,7 @@ class FlatIndex(Index):
         else:
             mask = None if usable is None else usable.mask
             positions, scores = exact_search(rows.matrix, queries, k, self.metric, mask)
-        return Neighbours(rows.part_keys[positions], scores)
+        return Neighbours(rows.part_keys[positions], scores, rows.record_keys[positions])
 
     def _scanned(self, queries: Vectors, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Positions and scores (n_queries, min(k, n)) by FAISS's scan, equals in the order of their positions.

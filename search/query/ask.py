@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from search.catalog import reads
-from search.catalog.database import Database, Transaction
+from search.catalog.database import Behind, Database, Transaction
+from search.catalog.reads import Row, State
 from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
 from search.query import plan, run
-from search.query.follow import Behind, Views
+from search.query.follow import Views
+from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import recommend, taste
 from search.query.request import Options
@@ -57,17 +59,42 @@ class Asker:
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._loading = threading.Lock()
         self._matches: Matches | None = None  # made with the first filter
+        # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
+        self._remembered: tuple[Row, State] | None = None
+        self._steady = False
+        self._lately = Lately()
         self.real = Queries()
 
-    def _read(self, question: Callable[[Transaction], Answer]) -> Answer:
-        """Ask within one read transaction; again where another thread has moved on in between."""
+    def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
+        """Ask within one read transaction; again where another thread has moved on in between.
+
+        With `by_glimpse` a question whose answer ends in `reads.shown`, and needs nothing else from the catalog while
+        nothing changes, is first asked without a transaction.
+        """
+        if by_glimpse and self._steady and (remembered := self._remembered) is not None:
+            row, state = remembered
+            try:
+                with self._database.glimpse(row) as glimpse:
+                    return question(glimpse, state)
+            except Behind:
+                self._steady = False
         for _ in range(_READ_AGAIN):
             try:
                 with self._database.reading() as transaction:
-                    return question(transaction)
+                    return question(transaction, self._state(transaction))
             except Behind:
                 continue
         raise CollectionError(f"{self._database.path} changes faster than it can be read; ask again")
+
+    def _state(self, transaction: Transaction) -> State:
+        row = reads.state_row(transaction)
+        remembered = self._remembered
+        if remembered is not None and remembered[0] == row:
+            self._steady = True
+            return remembered[1]
+        state = State(*row[:-1])
+        self._remembered, self._steady = (row, state), False
+        return state
 
     def encoder(self, space: Space) -> Encoder:
         """The encoder that made the space, checked against what it gave then.
@@ -96,42 +123,42 @@ class Asker:
     ) -> list[list[Hit]]:
         """Hits for words or pictures, a list for each."""
         chosen = self._read(
-            lambda transaction: plan.space_for(
-                self._views.spaces(transaction, reads.state(transaction)), space, kind
-            )
+            lambda transaction, state: plan.space_for(self._views.spaces(transaction, state), space, kind)
         )
         started = time.perf_counter()
         queries = self.encoder(chosen).encode(items, role="query")
         encoding_s = time.perf_counter() - started
         self.real.remember(chosen, queries)
         return self._read(
-            lambda transaction: self._nearest(transaction, None, chosen, queries, options, encoding_s)
+            lambda transaction, state: self._nearest(
+                transaction, state, chosen, queries, options, encoding_s
+            ),
+            by_glimpse=not options.explain,
         )
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
         """Hits for given vectors, a list for each."""
 
-        def question(transaction: Transaction) -> list[list[Hit]]:
-            state = reads.state(transaction)
+        def question(transaction: Transaction, state: State) -> list[list[Hit]]:
             spaces = self._views.spaces(transaction, state)
             chosen = plan.space_of_vector(spaces, space, queries.shape[1])
             rows = prepared(queries, chosen.dim, chosen.metric, "the query vectors")
+            answer = self._nearest(transaction, state, chosen, rows, options, 0.0)
             self.real.remember(chosen, rows)
-            return self._nearest(transaction, state, chosen, rows, options, 0.0)
+            return answer
 
-        return self._read(question)
+        return self._read(question, by_glimpse=not options.explain)
 
     def _nearest(
         self,
         transaction: Transaction,
-        state: reads.State | None,
+        state: State,
         space: Space,
         queries: Vectors,
         options: Options,
         encoding_s: float,
     ) -> list[list[Hit]]:
         started = time.perf_counter()
-        state = state or reads.state(transaction)
         look = self._views.look(transaction, state, space)
         allowed = None
         if options.where is not None:
@@ -140,7 +167,7 @@ class Asker:
             return self._in_turns(transaction, look, queries, allowed, options)
         found, way = run.nearest(look, queries, options.k, allowed, options.effort)
         if not options.explain:
-            return run.hits(transaction, found, space.name, pieces=look.pieces)
+            return run.hits(transaction, self._lately, found, space.name, pieces=look.pieces)
         said: dict[str, Json] = {
             "space": space.name,
             "plan": way.to_json(),
@@ -150,11 +177,15 @@ class Asker:
         if options.where is not None and (advice := self._matching().advice(transaction, options.where)):
             said["advice"] = advice
         told = [[said] * len(one.part_keys) for one in found]
-        return run.hits(transaction, found, space.name, told, pieces=look.pieces)
+        return run.hits(transaction, self._lately, found, space.name, told, pieces=look.pieces)
 
-    @staticmethod
     def _in_turns(
-        transaction: Transaction, look: Look, queries: Vectors, allowed: Allowed | None, options: Options
+        self,
+        transaction: Transaction,
+        look: Look,
+        queries: Vectors,
+        allowed: Allowed | None,
+        options: Options,
     ) -> list[list[Hit]]:
         """As `_nearest` for many queries: while some are searched for, the hits of those before are put together."""
         some = [queries[begin : begin + _TOGETHER] for begin in range(0, len(queries), _TOGETHER)]
@@ -165,7 +196,7 @@ class Asker:
                 found, _ = waiting.result()
                 if following is not None:
                     waiting = ahead.submit(run.nearest, look, following, options.k, allowed, options.effort)
-                answers += run.hits(transaction, found, look.space.name, pieces=look.pieces)
+                answers += run.hits(transaction, self._lately, found, look.space.name, pieces=look.pieces)
         return answers
 
     def _matching(self) -> Matches:
@@ -186,12 +217,15 @@ class Asker:
     ) -> list[Hit]:
         """Hits near the likes and far from the dislikes."""
         return self._read(
-            lambda transaction: self._recommend(transaction, likes, dislikes, weights, diversity, options)
+            lambda transaction, state: self._recommend(
+                transaction, state, likes, dislikes, weights, diversity, options
+            )
         )
 
     def _recommend(
         self,
         transaction: Transaction,
+        state: State,
         likes: Sequence[str],
         dislikes: Sequence[str],
         weights: Mapping[str, float] | None,
@@ -202,7 +236,6 @@ class Asker:
         unknown = list(dict.fromkeys(id for id in [*likes, *dislikes] if id not in keys))
         if unknown:
             raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
-        state = reads.state(transaction)
         spaces = self._views.spaces(transaction, state)
         examples = (likes, dislikes)
         tastes, homeless = [], dict.fromkeys(likes)
@@ -227,7 +260,7 @@ class Asker:
             matching = self._matching().keys(transaction, state, options.where)
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
         said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
-        return run.hits(transaction, [chosen.found], [chosen.spaces], said)[0]
+        return run.hits(transaction, self._lately, [chosen.found], [chosen.spaces], said)[0]
 
 
 def _names(ids: Iterable[str]) -> str:

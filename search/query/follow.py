@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from search.catalog import consistency, reads
-from search.catalog.database import Transaction
+from search.catalog.database import Behind, Transaction
 from search.catalog.reads import State
 from search.errors import CollectionCorrupt
 from search.index import snapshot
@@ -28,10 +28,6 @@ def _living(rows: Rows) -> tuple[Keys, Keys]:
     if rows.living is None:
         return rows.part_keys, rows.record_keys
     return rows.part_keys[rows.living.mask], rows.record_keys[rows.living.mask]
-
-
-class Behind(Exception):
-    """Another thread has already moved the view past the commit that this reader sees."""
 
 
 class Views:

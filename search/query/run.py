@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import reads
 from search.catalog.checksums import missing_record
 from search.catalog.database import Transaction
+from search.catalog.metadata_text import decoded
 from search.errors import CollectionCorrupt
-from search.index.contract import Allowed, Index, Rows
+from search.index.contract import Allowed, Index, Neighbours, Rows
 from search.index.threads import for_queries
 from search.index.view import Look
+from search.query.lately import Lately
 from search.query.plan import Method, Plan, plan
 from search.types import Hit, Json, Metric
 from search.vectors import Keys, Vectors
@@ -52,33 +53,43 @@ def nearest(
     n_allowed = rows.n_alive if allowed is None else allowed.n
     width = min(k, n_allowed)
     first = plan(rows.n_alive, n_allowed, look.space.dim, max(width, 1), index, effort)
+    if not len(queries):
+        return [], first
     if not width:
         nothing = Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         return [nothing] * len(queries), first
-    found: list[Found | None] = [None] * len(queries)
-    way = first
-    while True:
-        searched: Index = index if index is not None and way.method is Method.INDEX else look.flat
-        left = [number for number, one in enumerate(found) if one is None]
-        asked = queries if len(left) == len(queries) else queries[left]
-        with for_queries(len(asked)):
-            near = searched.search(asked, width, allowed, effort=effort)
-        scores = near.scores
-        if (
-            look.flat.metric is Metric.COSINE
-        ):  # rounding can put one a hair outside; np.clip takes ten times as long
-            scores = np.minimum(np.maximum(scores, np.float32(-1)), np.float32(1))
-        owners = rows.record_keys[np.searchsorted(rows.part_keys, near.ids)]
-        for at, number in enumerate(left):
-            one = Found(near.ids[at], owners[at], scores[at])
-            if look.pieces:
-                one = _best_parts(one, k)
-            if len(one.record_keys) >= k or width >= n_allowed:
-                found[number] = one
-        if all(one is not None for one in found):
-            return [one for one in found if one is not None], first
+    near = _searched(look, queries, width, allowed, first, effort)
+    found = list(map(Found, near.ids, near.record_keys, near.scores))
+    if not look.pieces:
+        return found, first
+    found = [_best_parts(one, k) for one in found]
+    while width < n_allowed:
+        short = [number for number, one in enumerate(found) if len(one.record_keys) < k]
+        if not short:
+            break
         width = min(width * 4, n_allowed)
         way = plan(rows.n_alive, n_allowed, look.space.dim, width, index, effort)
+        near = _searched(look, queries[short], width, allowed, way, effort)
+        for number, *more in zip(short, near.ids, near.record_keys, near.scores, strict=True):
+            found[number] = _best_parts(Found(*more), k)
+    return found, first
+
+
+def _searched(
+    look: Look, queries: Vectors, width: int, allowed: Allowed | None, way: Plan, effort: int | None
+) -> Neighbours:
+    """The best parts by the planned method; under the cosine no score is outside -1 to 1."""
+    searched: Index = look.flat
+    if way.method is Method.INDEX and look.approximate is not None:
+        searched = look.approximate
+    with for_queries(len(queries)):
+        near = searched.search(queries, width, allowed, effort=effort)
+    if look.flat.metric is Metric.COSINE:
+        # Rounding can put one a hair outside: the best are at the beginning, the worst at the end.
+        best, worst = near.scores[:, 0], near.scores[:, -1]
+        if (best[0] > 1 or worst[0] < -1) if len(queries) == 1 else (best.max() > 1 or worst.min() < -1):
+            near = replace(near, scores=np.clip(near.scores, -1, 1))
+    return near
 
 
 def _best_parts(found: Found, k: int) -> Found:
@@ -104,6 +115,7 @@ def vectors_of(rows: Rows, part_keys: Sequence[int]) -> Vectors:
 
 def hits(
     transaction: Transaction,
+    lately: Lately,
     found: Sequence[Found],
     spaces: str | Sequence[Sequence[str]],
     explain: Sequence[Sequence[Mapping[str, Json]]] | None = None,
@@ -120,7 +132,7 @@ def hits(
     """
     keys = [(one.part_keys if pieces else one.record_keys).tolist() for one in found]
     wanted = keys[0] if len(keys) == 1 else list({key for some in keys for key in some})
-    shown = reads.shown(transaction, wanted, pieces=pieces)
+    shown = lately.shown(transaction, wanted, pieces=pieces)
     answers = []
     for query, one in enumerate(found):
         scores = one.scores.tolist()
@@ -132,6 +144,7 @@ def hits(
             row = shown.get(key)
             if row is None or row[0] != owner:
                 raise missing_record(key)
-            answer.append(Hit(row[1], score, name, row[3], row[2], row[4], row[5], said))
+            _, id, uri, text, metadata, part = row
+            answer.append(Hit(id, score, name, text, uri, decoded(metadata), part and {**part}, said))
         answers.append(answer)
     return answers

@@ -1,0 +1,56 @@
+"""What hits have shown lately, kept in memory for as long as nothing in the catalog changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from search.catalog import reads
+from search.catalog.database import Transaction
+from search.catalog.reads import Row, Shown
+
+_BYTES = 16 << 20  # kept altogether
+_LARGEST = 1 << 14  # of one row: long texts would drive out what is quick to find again
+_OVERHEAD = 600  # of a row in memory, beside its texts
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Rows as of one state of the counters: of whole records by their keys, of parts by theirs."""
+
+    counters: Row | None = None
+    whole: dict[int, Shown] = field(default_factory=dict)
+    parts: dict[int, Shown] = field(default_factory=dict)
+    n_bytes: int = 0
+
+
+class Lately:
+    """The rows behind the hits shown last, checked when they were read. Several threads may ask at once."""
+
+    def __init__(self) -> None:
+        self._kept = _Kept()
+
+    def shown(self, transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> dict[int, Shown]:
+        """As `reads.shown`; what is in memory is not read again, so there may be more than was wanted.
+
+        Raises:
+            Behind: in a glimpse, where the counters are no longer those remembered.
+            CollectionCorrupt: a record or part does not match its checksum.
+        """
+        counters = transaction.remembered
+        if counters is None:  # in a transaction: something has just changed
+            return reads.shown(transaction, wanted, pieces=pieces)
+        kept = self._kept
+        if kept.counters is not counters or kept.n_bytes > _BYTES:
+            kept = self._kept = _Kept(counters)
+        found = kept.parts if pieces else kept.whole
+        missing = [key for key in wanted if key not in found]
+        fresh = reads.shown(transaction, missing, pieces=pieces)  # asks for the counters, if for nothing else
+        if not fresh:
+            return found
+        for key, row in fresh.items():
+            size = _OVERHEAD + len(row.metadata) + len(row.text or "")
+            if size <= _LARGEST:
+                found[key] = row
+                kept.n_bytes += size
+        return found if len(found) >= len(wanted) and all(map(found.__contains__, wanted)) else found | fresh
