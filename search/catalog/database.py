@@ -80,7 +80,7 @@ class Glimpse(Transaction):
         self.once = driver.execute
 
 
-def _only_once(text: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+def _only_once(text: str, values: Any = ()) -> sqlite3.Cursor:
     raise Behind
 
 
@@ -116,7 +116,9 @@ class Database:
             connection.execute("pragma synchronous = full")
             connection.execute(f"pragma journal_size_limit = {_LOG_BYTES}")
         connection.execute("pragma temp_store = memory")
-        connection.execute("pragma cache_size = -32768")
+        connection.execute(
+            "pragma cache_size = -8192"
+        )  # the system keeps pages too, for all processes at once
         return connection
 
     @contextmanager

@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO
 
-import portalocker
-from portalocker import LockFlags
-
 from search.errors import CollectionError, CollectionLocked
 from search.layout import Layout
 
@@ -63,16 +60,21 @@ class WriteLock:
             finally:
                 self._depth -= 1
                 if not self._depth and self._file is not None:
+                    import portalocker
+
                     portalocker.unlock(self._file)
 
     def _take(self, wait_s: float) -> None:
         if self._file is None:
             self._file = self._layout.lock.open("ab")
             weakref.finalize(self, self._file.close)  # should nobody close the collection
+        import portalocker  # 20 ms, of which those who only read should pay nothing
+
+        flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
         give_up = time.monotonic() + wait_s
         while True:
             try:
-                portalocker.lock(self._file, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+                portalocker.lock(self._file, flags)
             except portalocker.AlreadyLocked:
                 if time.monotonic() >= give_up:
                     raise CollectionLocked(self._who()) from None

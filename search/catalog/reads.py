@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -227,7 +227,7 @@ def rows_in(transaction: Transaction, space: Space) -> int:
 
 def batches(
     transaction: Transaction, space: Space, after_part: int = 0, until_part: int | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The space's batches that hold parts after `after_part` (up to `until_part`), in order, each checked.
 
     The first may begin with parts up to `after_part`: compaction joins batches.

@@ -20,7 +20,7 @@ from search.types import WHOLE, EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Batch, Keys, Vectors
 
 # Of packed vectors in one row: whoever reads it holds it twice for a moment, once in SQLite and once outside.
-MOST_BYTES = 1 << 23
+MOST_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)

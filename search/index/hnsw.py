@@ -43,6 +43,7 @@ class Graph(Structure):
         self._former: list[Storage] = []  # replaced while searches were under way, which may still read them
         self._n_searching = 0
         self._lock = threading.Lock()
+        self._read_from: object = None  # kept alive for as long as FAISS may read it
         self._parameters: dict[int, faiss.SearchParametersHNSW] = {}
         self.metric = metric
         self.n = int(index.ntotal)
@@ -56,7 +57,7 @@ class Graph(Structure):
 
     def extended(self, rows: Rows, progress: Progress) -> Graph:
         """The graph with the rows that came after it; the cost is that of those."""
-        return self._grown(_read(self.to_bytes()), rows, self.n, self.metric, progress)
+        return self._grown(_copy(self.to_bytes()), rows, self.n, self.metric, progress)
 
     @classmethod
     def _grown(
@@ -84,8 +85,12 @@ class Graph(Structure):
 
     @classmethod
     def from_bytes(cls, data: Buffer, metric: Metric) -> Graph:
-        """The graph that `to_bytes` wrote; the caller has checked the bytes against their checksum."""
-        return cls(_read(data), metric)
+        """The graph that `to_bytes` wrote, read where the bytes lie; the caller has checked their checksum."""
+        held = np.frombuffer(data, np.uint8)
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(held), held.nbytes)
+        graph = cls(faiss.read_index(reader), metric)
+        graph._read_from = (reader, held)
+        return graph
 
     def to_bytes(self) -> Buffer:
         """The links of the graph, without the vectors."""
@@ -126,7 +131,8 @@ class Graph(Structure):
         return (-distances if self.metric is Metric.L2 else distances), positions
 
 
-def _read(data: Buffer) -> faiss.IndexHNSWFlat:
+def _copy(data: Buffer) -> faiss.IndexHNSWFlat:
+    """An index in memory of its own, which can grow."""
     reader = faiss.VectorIOReader()
     faiss.copy_array_to_vector(np.frombuffer(data, np.uint8), reader.data)
     return faiss.read_index(reader)

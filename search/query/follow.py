@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 
@@ -18,9 +21,18 @@ from search.index.tune import Tuning
 from search.index.view import Look, Seen, View
 from search.layout import Layout
 from search.types import Space
-from search.vectors import Keys
+from search.vectors import Batch, Keys
 
 log = logging.getLogger(__name__)
+
+
+def _ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """The same, each read and checked by another thread while the one before is taken in."""
+    with ThreadPoolExecutor(1, "nearkin-load") as reader:
+        waiting = reader.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = reader.submit(next, batches, None)
+            yield batch
 
 
 def _living(rows: Rows) -> tuple[Keys, Keys]:
@@ -102,8 +114,10 @@ class Views:
             # Compaction may have dropped rows together with the tombstones that would have told of them.
             view.keep_only(reads.part_keys(transaction, space))
         pieces = reads.has_pieces(transaction, space, view.last_part)
-        for batch in reads.batches(transaction, space, view.last_part):
-            view.apply(batch)
+        batches = reads.batches(transaction, space, view.last_part)
+        with closing(_ahead(batches) if seen.commit_seq < 0 else batches) as following:
+            for batch in following:
+                view.apply(batch)
         view.settle(reads.tombstones(transaction, space, seen.commit_seq), wanted, space, pieces=pieces)
         if seen.commit_seq < 0:  # loaded for the first time
             consistency.check_living(transaction, space, *_living(view.look.rows))
