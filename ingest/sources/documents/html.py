@@ -26,73 +26,55 @@ _HEAD = 4096
 _LANGUAGE = re.compile(r"(?:language|lang|highlight)-([\w+#-]+)|\bcode ([\w+#-]+)")
 
 _DROPPED = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "nav",
-        "svg",
-        "head",
-        "iframe",
-        "object",
-        "embed",
-        "audio",
-        "video",
-        "canvas",
-        "button",
-        "select",
-        "input",
-        "textarea",
-        "map",
-        "dialog",
-        "menu",
-    ]
+    (
+        *(
+            "script",
+            "style",
+            "noscript",
+            "template",
+            "nav",
+            "svg",
+            "head",
+            "iframe",
+            "object",
+            "embed",
+            "audio",
+        ),
+        *("video", "canvas", "button", "select", "input", "textarea", "map", "dialog", "menu"),
+    )
 )
 _BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "dd",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hr",
-        "html",
-        "main",
-        "p",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "thead",
-        "tfoot",
-        "caption",
-        "ul",
-        "ol",
-        "li",
-        "tr",
-        "td",
-        "th",
-        "pre",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-    ]
+    (
+        *(
+            "address",
+            "article",
+            "aside",
+            "blockquote",
+            "body",
+            "center",
+            "dd",
+            "details",
+            "div",
+            "dl",
+            "dt",
+            "hr",
+        ),
+        *(
+            "fieldset",
+            "figcaption",
+            "figure",
+            "footer",
+            "form",
+            "header",
+            "html",
+            "main",
+            "p",
+            "section",
+            "summary",
+        ),
+        *("table", "tbody", "thead", "tfoot", "caption", "tr", "td", "th", "ul", "ol", "li", "pre"),
+        *("h1", "h2", "h3", "h4", "h5", "h6"),
+    )
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _ROLES = frozenset({"navigation", "search", "menu", "menubar", "banner", "contentinfo"})
@@ -221,9 +203,8 @@ class _List:
 class _Page:
     """Blocks of text that grow while a page is walked through."""
 
-    blocks: list[tuple[str, bool]] = field(
-        default_factory=list
-    )  # the text; whether it follows on without a gap
+    blocks: list[str] = field(default_factory=list)  # and what stands between them
+    in_list: bool = False  # the last block was an item of the list that is open
     pieces: list[str] = field(default_factory=list)
     lists: list[_List] = field(default_factory=list)
     marker: str = ""
@@ -255,6 +236,7 @@ class _Page:
         if tag == "pre":
             self.pre, self.language = True, _language(node)
         elif tag in ("ul", "ol"):
+            self.in_list = self.in_list and bool(self.lists)
             begin = node.get("start") or "1"
             self.lists.append(_List(None if tag == "ul" else int(begin) if begin.isdecimal() else 1))
         elif tag == "li":
@@ -339,19 +321,15 @@ class _Page:
             return
         if self.quoted:
             text = "\n".join("> " + line for line in text.splitlines())
-        self.blocks.append((text, tight))
+        if self.blocks:
+            self.blocks.append("\n" if tight and self.in_list else "\n\n")
+        self.blocks.append(text)
+        self.in_list = tight
 
     def text(self) -> str:
         """All blocks."""
         self.flush()
-        out: list[str] = []
-        before = False
-        for text, tight in self.blocks:
-            if out:
-                out.append("\n" if tight and before else "\n\n")
-            out.append(text)
-            before = tight
-        return "".join(out)
+        return "".join(self.blocks)
 
 
 def _is_layout(node: Any) -> bool:
