@@ -39,7 +39,7 @@ class Parquet(Table):
                     for cells in batch.to_pylist():
                         number += 1
                         yield Row(number, _jsonable(cells))
-            except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+            except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
                 told = one_line(str(error))[:200]
                 begin = "damaged from here on" if number else "damaged, or no Parquet file"
                 yield self.rejected(f"{begin}: {told}", number + 1 if number else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -163,7 +162,7 @@ class JsonDocument(Table):
         return {name: _plain(cell) for name, cell in cells.items()}
 
 
-class _Watched(io.RawIOBase):
+class _Watched:
     """UTF-8 for ijson, which would keep a value of any length in memory; a longer one than may be ends it."""
 
     def __init__(self, file: IO[bytes], encoding: str | None) -> None:
@@ -177,7 +176,9 @@ class _Watched(io.RawIOBase):
         self._read = 0
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """The next bytes; none where none are asked for, by which ijson learns that they are bytes."""
+        if size == 0:
+            return b""
         if self._read > lines.MOST_BYTES:
             raise UnpackingError(
                 f"from here on a value of more than {lines.MOST_BYTES // 2**20} MiB; split it"

@@ -24,6 +24,7 @@ from ingest.sources.contract import Item, Rejected, Source
 from ingest.sources.dates import moment
 from ingest.sources.inputs import Input, shown, why
 from ingest.sources.texts import digest
+from ingest.sources.unpacking import UnpackingError
 from search.errors import SourceError
 from search.types import Json, Record
 
@@ -90,6 +91,8 @@ class Table(Source):
         self._columns: _Columns | None = None
         try:
             self._peek()
+        except UnpackingError:
+            pass  # told where the rows are read, which keeps those before the damage
         except OSError as error:
             raise SourceError(f"{why(error)}; check the file", input.file) from error
 

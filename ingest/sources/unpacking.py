@@ -77,6 +77,7 @@ class Bounded(io.RawIOBase):
         faults: tuple[type[BaseException], ...],
     ) -> None:
         self._stream, self._budget, self._packed, self._faults = stream, budget, packed, faults
+        self._given = 0
 
     def readable(self) -> bool:
         return True
@@ -90,7 +91,11 @@ class Bounded(io.RawIOBase):
             raise UnpackingError(f"damaged: {str(error) or 'it ends too early'}") from error
         self._budget.spend(len(data), self._packed())
         buffer[: len(data)] = data
+        self._given += len(data)
         return len(data)
+
+    def tell(self) -> int:
+        return self._given
 
     def close(self) -> None:
         if not self.closed:

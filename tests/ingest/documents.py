@@ -173,7 +173,7 @@ def mail(*, plain: bool = True) -> bytes:
     return message.as_bytes()
 
 
-RST = """
+RST = b"""
 =====
 Title
 =====
@@ -200,7 +200,7 @@ Section
 * b
 
 .. include:: /etc/passwd
-""".encode()
+"""
 RST_TEXT = """# Title
 
 Intro with foo.bar and code.
