@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
     from ingest.report import Options, Progress, Report
+    from ingest.sources.load import TextFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
     from search.encoders.load import ModelChoice
 
@@ -16,6 +17,7 @@ __all__ = [
     "Options",
     "Progress",
     "Report",
+    "TextFormat",
     "graph",
     "images",
     "text",
@@ -29,6 +31,7 @@ _HOMES = {
     "Options": "ingest.report",
     "Progress": "ingest.report",
     "Report": "ingest.report",
+    "TextFormat": "ingest.sources.load",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
     "text": "ingest.verbs",

@@ -126,7 +126,15 @@ class Tally:
     vectors: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     unpruned: tuple[str, ...] = ()
+    decoded: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+
+    def take(self, inputs: Sequence[Item | Rejected]) -> None:
+        """Count inputs that were read, and how they were decoded."""
+        self.read += len(inputs)
+        for one in inputs:
+            if isinstance(one, Item) and one.encoding is not None:
+                self.decoded[one.encoding] = self.decoded.get(one.encoding, 0) + 1
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -158,6 +166,7 @@ class Tally:
             dry_run=dry_run,
             rejects_file=file,
             unpruned=self.unpruned,
+            decoded=dict(sorted(self.decoded.items())),
             seconds=time.perf_counter() - started,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
         )
@@ -173,7 +182,7 @@ def forecast(
     sync = Sync(None if collection is None else collection.database, space, settings)
     for inputs in chunks(source, _READ_AT_ONCE):
         sorted_ = sync.sort(inputs)
-        tally.read += len(inputs)
+        tally.take(inputs)
         tally.added += len(sorted_.new)
         tally.updated += len(sorted_.changed)
         tally.unchanged += sorted_.unchanged
@@ -241,7 +250,7 @@ def _prepared(
         for inputs in inputs_ahead:
             with tally.timed("compare"):
                 sorted_ = sync.sort(inputs)
-            tally.read += len(inputs)
+            tally.take(inputs)
             tally.unchanged += sorted_.unchanged
             tally.rejected += sorted_.rejected
             progress.advance("records", sorted_.unchanged + len(sorted_.rejected))

@@ -19,7 +19,8 @@ class Report:
     `read` counts the inputs; each of them was added, updated, unchanged or rejected. `removed` counts records
     that had vanished from the source; `unpruned` names the paths where nothing could be said to have vanished,
     as an input there was so broken that even its id could not be read. `seconds` is the whole run, `stages` the
-    seconds that each stage was busy (they overlap). With `dry_run` nothing was written: the counts say what
+    seconds that each stage was busy (they overlap). `decoded` counts the inputs that were not plain UTF-8 by the
+    encoding they were read in. With `dry_run` nothing was written: the counts say what
     would have been.
     """
 
@@ -36,6 +37,7 @@ class Report:
     dry_run: bool = False
     rejects_file: str | None = None
     unpruned: tuple[str, ...] = ()
+    decoded: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 

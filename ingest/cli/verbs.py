@@ -44,6 +44,9 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected; "
             f"{report.vectors:,} vectors in {report.seconds:.1f} s ({rate:,.0f} records/s)"
         )
+    if report.decoded:
+        counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
+        output.say(f"inputs that were not UTF-8 were read as {counts}")
     for path in report.unpruned:
         output.say(
             f"nothing from {path} was removed: an input there has no readable id; mend it and run again"
@@ -59,7 +62,9 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
 
 @app.command()
 def text(
-    paths: Paths,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files, folders, archives; - is standard input.")
+    ],
     collection: CollectionOption = HERE,
     space: Space = "text",
     model: Annotated[str, typer.Option(metavar="M", help="A Hugging Face encoder, by name or folder.")] = (
@@ -77,8 +82,24 @@ def text(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="URL", help="Where a remote model (openai:NAME) is asked."),
     ] = None,
-    id: Annotated[Optional[str], typer.Option(metavar="F", help="The field that holds the id.")] = None,  # noqa: UP045
-    text: Annotated[Optional[str], typer.Option(metavar="F", help="The field that holds the text.")] = None,  # noqa: UP045
+    id: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="The id: a field, a path (author.name) or a template ({lang}-{sku})."),
+    ] = None,
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="F", help="The text: a field, a path (a.b) or a template ('{title}. {abstract}')."
+        ),
+    ] = None,
+    rows: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="PATH", help="Where the array of records stands in .json files (data.items)."),
+    ] = None,
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SUFFIX", help="What standard input or an oddly named file is: csv, jsonl.gz …"),
+    ] = None,
     tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
     overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = 32,
     device: DeviceOption = "auto",
@@ -88,9 +109,13 @@ def text(
     strict: Strict = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Texts: folders of .txt and .md, .jsonl, .csv, .tsv; cut into passages."""
+    """Texts, cut into passages: .txt .md .rst .html .pdf .docx .epub .eml .jsonl .json .csv .tsv .parquet.
+
+    Also .gz and .zst of these, .zip and .tar of them, folders of all, and standard input.
+    """
     from ingest import verbs
     from ingest.cli.progress import progress
+    from ingest.sources.load import TextFormat
     from search.encoders.load import ModelChoice
 
     with progress() as bars:
@@ -99,6 +124,7 @@ def text(
             paths,
             text=text,
             id=id,
+            form=TextFormat(format, rows),
             model=model,
             choice=ModelChoice(
                 layer=layer,

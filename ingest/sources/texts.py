@@ -1,23 +1,24 @@
-"""Text files and folders of them as records; tables that lie among them are read as tables."""
+"""Documents and folders of them as records: a file is a record."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ingest.sources.contract import Item, Rejected, Source
-from ingest.sources.lines import MOST_BYTES, decode, mark_of
-from search.errors import SourceError
+from ingest.sources.documents.contract import Unreadable
+from ingest.sources.documents.load import read_document
+from ingest.sources.formats import DOCUMENTS, Format, Kind, kind_of
+from ingest.sources.inputs import Input, input_of, shown, why
+from search.errors import MissingExtra, SourceError
 from search.types import Json, Record
-
-SUFFIXES = (".txt", ".md")
 
 
 class TextFolder(Source):
-    """A file per record: .txt and .md files, or folders of them with all that is below.
+    """A file per record: text files and documents, or folders of them with all that is below.
 
     A record's id is the path below the folder that was given, or the name of a file that was given itself;
     its uri is the absolute path. Hidden files and folders are left out, and so are links that lead in circles.
@@ -33,49 +34,62 @@ class TextFolder(Source):
         return tuple(map(str, self._roots))
 
     def __len__(self) -> int:
-        """How many text files there are."""
-        return sum(1 for root in self._roots for _ in files_below(root, SUFFIXES))
+        """How many documents there are."""
+        return sum(1 for root in self._roots for _ in files_below(root, is_document))
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """A record for each file, in the order of their paths."""
         for root in self._roots:
-            for path in files_below(root, SUFFIXES):
-                yield read_text(path, root)
+            for path in files_below(root, is_document):
+                yield read_path(path, root)
 
 
-def read_text(path: Path, root: Path) -> Item | Rejected:
-    """The record of one text file, or why there is none; `root` is the file or folder that was given."""
-    id = name_below(path, root)
+def is_document(name: str) -> bool:
+    """Whether a file of this name is one record."""
+    kind = kind_of(name)
+    return kind is not None and kind.format in DOCUMENTS
+
+
+def read_path(path: Path, root: Path) -> Item | Rejected:
+    """The record of one file, or why there is none; `root` is the file or folder that was given."""
+    kind = kind_of(path.name)
+    if kind is None or path.is_dir():  # a folder that may not be read: opening it says why
+        kind = Kind(Format.TEXT)
+    return read_text(input_of(path, root, kind))
+
+
+def read_text(input: Input) -> Item | Rejected:
+    """The record of one document, or why there is none."""
 
     def rejected(reason: str) -> Rejected:
-        return Rejected(file=shown(path), reason=reason, id=shown(id))
+        return Rejected(file=shown(input.file), reason=reason, id=shown(input.name))
 
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-            size = max(len(data), os.fstat(file.fileno()).st_size)
+        document = read_document(input)
+        size = input.size()
     except OSError as error:
         return rejected(why(error))
-    if size > MOST_BYTES:
-        return rejected(f"too large ({size / 2**20:,.0f} MiB; the most is {MOST_BYTES // 2**20}); split it")
-    if not data:
-        return rejected("empty file")
-    if mark_of(data) is None and b"\0" in data:
-        return rejected("not text: it has NUL bytes")
-    try:
-        text, fallback = decode(data)
     except UnicodeDecodeError as error:
         return rejected(f"not the {error.encoding} that its first bytes say: {error.reason}")
-    if not text.strip():
-        return rejected("nothing but white space")
-    metadata: dict[str, Json] = {"bytes": len(data)}
-    if "/" in id:
-        metadata["folder"] = id.rpartition("/")[0]
-    if fallback:
-        metadata["encoding"] = fallback
-    record = Record(id=id, kind="text", uri=str(path), text=text, metadata=metadata)
+    except (Unreadable, MissingExtra) as error:
+        return rejected(str(error))
+    metadata: dict[str, Json] = dict(document.metadata)
+    if size is not None:
+        metadata["bytes"] = size
+    if "/" in input.name:
+        metadata["folder"] = input.name.rpartition("/")[0]
+    if document.guessed:
+        metadata["encoding"] = document.encoding
+    record = Record(id=input.name, kind="text", uri=input.uri, text=document.text, metadata=metadata)
     try:
-        return Item(record=record, origin=str(root), digest=digest(record))
+        return Item(
+            record=record,
+            origin=input.origin,
+            digest=digest(record),
+            file=shown(input.file),
+            markup=document.markup,
+            encoding=document.encoding,
+        )
     except UnicodeEncodeError:
         return rejected("the file's name is not valid UTF-8; rename it")
 
@@ -92,15 +106,15 @@ def digest(record: Record) -> bytes:
     return hashlib.blake2b(data.encode(), digest_size=16).digest()
 
 
-def files_below(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
-    """The files of these suffixes in a folder and below, by name, folders among them; or the file itself."""
+def files_below(root: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """The files of wanted names in a folder and below, by name, folders among them; or the file itself."""
     if not root.is_dir():
         yield root
         return
-    yield from _walk(root, tuple(suffixes), ())
+    yield from _walk(root, wanted, ())
 
 
-def _walk(folder: Path, suffixes: tuple[str, ...], above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _walk(folder: Path, wanted: Callable[[str], bool], above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     try:
         stat = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -114,8 +128,8 @@ def _walk(folder: Path, suffixes: tuple[str, ...], above: tuple[tuple[int, int],
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(folder / entry.name, suffixes, (*above, here))
-        elif entry.name.casefold().endswith(suffixes) and (entry.is_file() or entry.is_symlink()):
+            yield from _walk(folder / entry.name, wanted, (*above, here))
+        elif wanted(entry.name) and (entry.is_file() or entry.is_symlink()):
             yield folder / entry.name
 
 
@@ -133,18 +147,3 @@ def absolute(path: Path) -> Path:
     except OSError as error:
         raise SourceError(f"{why(error)}; name a file or a folder", shown(path)) from error
     raise SourceError("no such file or folder; check the path", shown(path))
-
-
-def name_below(path: Path, root: Path) -> str:
-    """The path below the folder that was given, with slashes; the name alone of a file given itself."""
-    return path.name if path == root else path.relative_to(root).as_posix()
-
-
-def why(error: OSError) -> str:
-    """What the system says, in a few words."""
-    return (error.strerror or type(error).__name__).lower()
-
-
-def shown(path: Path | str) -> str:
-    """A path or an id that can be printed and stored, even where it is no valid Unicode."""
-    return str(path).encode("utf-8", "replace").decode("utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ingest import pipeline
 from ingest.pipeline import Job
 from ingest.report import Options, Report
+from ingest.sources.load import BY_NAME, STDIN, TextFormat
 from ingest.verbs.opening import DEFAULT, Paths, listed, opened
 from search.collection import Collection
 from search.encoders import load
@@ -32,6 +33,7 @@ def text(
     *,
     text: str | None = None,
     id: str | None = None,
+    form: TextFormat = BY_NAME,
     model: str = TEXT_MODEL,
     choice: ModelChoice = PUBLISHED,
     space: str = "text",
@@ -39,15 +41,17 @@ def text(
     dry_run: bool = False,
     options: Options = DEFAULT,
 ) -> Report:
-    """Take in texts: folders of .txt and .md files, .jsonl, .csv and .tsv, cut into passages.
+    """Take in texts, cut into passages: documents (.txt to .pdf), tables (.jsonl to .parquet), archives, folders.
 
     Running it again encodes only what is new or has changed.
 
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
-        paths: a file or folder, or several.
-        text: the column or field that holds the text; None finds it by its usual names.
-        id: the column or field that holds the id; None finds it by its usual names.
+        paths: a file or folder, or several; `-` is standard input.
+        text: the field of a table that holds the text: its name, a path (`author.name`) or a template
+            (`{title}. {abstract}`); None finds it by its usual names.
+        id: the field that holds the id, likewise.
+        form: how to read what does not say so by its name.
         model: a Hugging Face encoder by name, or the folder of a checkpoint.
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
         space: where the vectors go.
@@ -57,12 +61,16 @@ def text(
 
     Raises:
         SourceError: a path is missing, or nothing in it can be read as text.
+        MissingExtra: a file that was named needs a package that is not installed.
         ModelUnavailable: the model cannot be had.
         CollectionError: the space was made by another model, or another process is writing.
     """
-    from ingest.sources.tables import text_source
+    from ingest.sources.load import text_source
 
-    source = text_source(listed(paths), text=text, id=id)
+    files = listed(paths)
+    if prune and STDIN in files:
+        raise SourceError("what is missing from standard input is not gone; leave out --prune")
+    source = text_source(files, text=text, id=id, form=form)
     settings = f"passages {options.passage_tokens} {options.passage_overlap}"
     if dry_run:
         with opened(collection, must_write=False) as there:

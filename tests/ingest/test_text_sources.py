@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.sources import lines
 from ingest.sources.contract import Item, Rejected
-from ingest.sources.tables import Csv, JsonLines, text_source
+from ingest.sources.load import text_source
 from ingest.sources.texts import TextFolder
 from search.errors import SourceError
 from search.types import Record
@@ -179,19 +179,19 @@ def test_json_lines(tmp_path):
         "",
         {"sku": "007", "description": "A hat", "new": True, "url": 5},
     )
-    records, rejected = split(JsonLines(path))
+    records, rejected = split(text_source([path]))
     assert rejected == []
     assert records == [
         Record("7", "text", "http://x", "A coat", {"price": 80.5, "tags": ["a"], "none": None}),
         Record("007", "text", None, "A hat", {"new": True, "url": 5}),
     ]
-    assert JsonLines(path).origins == (str(path),)
-    assert len(JsonLines(path)) == 0
+    assert text_source([path]).origins == (str(path),)
+    assert len(text_source([path])) == 0
 
 
 def test_without_an_id_the_place_is_the_id(tmp_path):
     path = jsonl(tmp_path / "p.jsonl", {"text": "a"}, "", {"text": "b", "n": 1})
-    assert [(r.id, r.text, r.metadata) for r in split(JsonLines(path))[0]] == [
+    assert [(r.id, r.text, r.metadata) for r in split(text_source([path]))[0]] == [
         ("p.jsonl:1", "a", {}),
         ("p.jsonl:3", "b", {"n": 1}),
     ]
@@ -199,7 +199,7 @@ def test_without_an_id_the_place_is_the_id(tmp_path):
 
 def test_columns_that_the_user_names(tmp_path):
     path = jsonl(tmp_path / "p.jsonl", {"id": 1, "text": "no", "name": "n1", "words": "yes"})
-    ((record,), _) = split(JsonLines(path, text="words", id="name"))
+    ((record,), _) = split(text_source([path], text="words", id="name"))
     assert record == Record("n1", "text", None, "yes", {"id": 1, "text": "no"})
 
 
@@ -214,25 +214,25 @@ def test_columns_that_the_user_names(tmp_path):
 )
 def test_the_column_of_the_text_is_found(tmp_path, row, column):
     path = jsonl(tmp_path / "p.jsonl", row)
-    assert [record.text for record in split(JsonLines(path))[0]] == [row[column]]
+    assert [record.text for record in split(text_source([path]))[0]] == [row[column]]
 
 
 def test_a_text_column_that_cannot_be_told(tmp_path):
     path = jsonl(tmp_path / "p.jsonl", {"a": "x", "b": "y", "n": 3})
     with pytest.raises(SourceError, match=r"p.jsonl: cannot tell .* --text: a, b, n$"):
-        JsonLines(path)
+        text_source([path])
 
 
 @pytest.mark.parametrize(("options", "what"), [({"text": "c"}, "text"), ({"id": "c"}, "id")])
 def test_a_named_column_that_is_in_no_record(tmp_path, options, what):
     path = jsonl(tmp_path / "p.jsonl", {"text": "x"}, {"text": "y", "b": 1})
     with pytest.raises(SourceError, match=f"no column 'c' for the {what}; there are: text, b"):
-        JsonLines(path, **options)
+        text_source([path], **options)
 
 
 def test_a_named_column_may_come_later(tmp_path):
     path = jsonl(tmp_path / "p.jsonl", {"id": 1}, {"id": 2, "note": "here"})
-    records, rejected = split(JsonLines(path, text="note"))
+    records, rejected = split(text_source([path], text="note"))
     assert [record.id for record in records] == ["2"]
     assert rejected == [Rejected(str(path), "no text in 'note'", 1, "1")]
 
@@ -262,7 +262,7 @@ def test_bad_lines_end_nothing(tmp_path):
             ]
         ),
     )
-    records, rejected = split(JsonLines(path))
+    records, rejected = split(text_source([path]))
     assert [(record.id, record.text) for record in records] == [
         ("1", "good"),
         ("15", "Grüße"),
@@ -306,12 +306,12 @@ def test_a_line_too_long_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(lines, "MOST_BYTES", 100)
     long = '{"id": 2, "text": "' + "x" * 1000 + '"}'
     path = jsonl(tmp_path / "p.jsonl", {"id": 1, "text": "a"}, long, {"id": 3, "text": "b"}, long)
-    records, rejected = split(JsonLines(path))
+    records, rejected = split(text_source([path]))
     assert [record.id for record in records] == ["1", "3"]
     assert [r.line for r in rejected] == [2, 4]
     assert rejected[0].reason.startswith("a line of more than")
     table = write(tmp_path / "p.csv", "id,text\n1,a\n2," + "x" * 1000 + "\n3,b\n")
-    records, rejected = split(Csv(table))
+    records, rejected = split(text_source([table]))
     assert [record.id for record in records] == ["1", "3"]
     assert [r.line for r in rejected] == [3]
 
@@ -322,7 +322,7 @@ def test_a_line_too_long_is_passed_over(tmp_path, monkeypatch):
 def test_cells_become_what_they_say(tmp_path):
     header = "id,text,int,neg,float,exp,yes,no,zip,empty,nan,inf,big,words,phone"
     row = "007,a coat,12,-3,1.50,2e3,true,FALSE,01234,,NaN,inf,1234567890123456789012,two words,+49"
-    ((record,), _) = split(Csv(write(tmp_path / "p.csv", f"{header}\n{row}\n")))
+    ((record,), _) = split(text_source([write(tmp_path / "p.csv", f"{header}\n{row}\n")]))
     assert (record.id, record.text) == ("007", "a coat")
     assert record.metadata == {
         "int": 12,
@@ -342,13 +342,13 @@ def test_cells_become_what_they_say(tmp_path):
 
 
 def test_the_text_and_the_id_stay_as_they_are_written(tmp_path):
-    ((record,), _) = split(Csv(write(tmp_path / "p.csv", "sku,title\n 1.0 , 5 \n")))
+    ((record,), _) = split(text_source([write(tmp_path / "p.csv", "sku,title\n 1.0 , 5 \n")]))
     assert (record.id, record.text) == (" 1.0 ", " 5 ")
 
 
 def test_quoted_cells_with_commas_quotes_and_lines(tmp_path):
     path = write(tmp_path / "p.csv", 'text,n\r\n"a, ""b""\nc",1\r\n\r\nd,2\r\n')
-    assert [(r.id, r.text, r.metadata) for r in split(Csv(path))[0]] == [
+    assert [(r.id, r.text, r.metadata) for r in split(text_source([path]))[0]] == [
         ("p.csv:2", 'a, "b"\nc', {"n": 1}),
         ("p.csv:5", "d", {"n": 2}),
     ]
@@ -357,17 +357,17 @@ def test_quoted_cells_with_commas_quotes_and_lines(tmp_path):
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])
 def test_what_a_csv_file_is_split_by(tmp_path, delimiter):
     path = write(tmp_path / "p.csv", f"id{delimiter}text\n1{delimiter}a\n")
-    assert [(r.id, r.text) for r in split(Csv(path))[0]] == [("1", "a")]
+    assert [(r.id, r.text) for r in split(text_source([path]))[0]] == [("1", "a")]
 
 
 def test_one_column_of_texts(tmp_path):
     path = write(tmp_path / "p.csv", "question\nwhat; now?\nand then|\n")
-    assert [r.text for r in split(Csv(path))[0]] == ["what; now?", "and then|"]
+    assert [r.text for r in split(text_source([path]))[0]] == ["what; now?", "and then|"]
 
 
 def test_columns_without_a_name_and_with_the_same(tmp_path):
     path = write(tmp_path / "p.csv", ",text,n,n\n1,a,2,3\n")
-    assert [r.metadata for r in split(Csv(path))[0]] == [{"column_1": 1, "n": 2, "n_2": 3}]
+    assert [r.metadata for r in split(text_source([path]))[0]] == [{"column_1": 1, "n": 2, "n_2": 3}]
 
 
 def test_bad_rows_end_nothing(tmp_path):
@@ -375,7 +375,7 @@ def test_bad_rows_end_nothing(tmp_path):
         tmp_path / "p.csv",
         b'id,text\n1,a\n2\n3,b,c\n,d\n5,\n"6"x,e\n7,f\n8,Gr\xfc\xdfe\n9,"never closed\n10,g\n',
     )
-    records, rejected = split(Csv(path))
+    records, rejected = split(text_source([path]))
     assert [(record.id, record.text) for record in records] == [("1", "a"), ("7", "f"), ("8", "Grüße")]
     assert records[-1].metadata == {"encoding": "cp1252"}
     assert [(r.line, r.id, r.reason) for r in rejected] == [
@@ -391,7 +391,7 @@ def test_bad_rows_end_nothing(tmp_path):
 def test_a_text_column_that_a_table_has_not(tmp_path):
     path = write(tmp_path / "p.csv", "a,b\nx,y\n")
     with pytest.raises(SourceError, match="no column 'text' for the text; there are: a, b"):
-        Csv(path, text="text")
+        text_source([path], text="text")
 
 
 # --- all together ----------------------------------------------------------------------------------------------
@@ -434,14 +434,12 @@ def test_what_is_refused_before_any_work(tmp_path):
         ([], "nothing to read"),
         ([tmp_path / "gone"], "gone: no such file or folder"),
         ([tmp_path / "gone.jsonl"], "no such file or folder"),
-        ([picture], r"a.PNG: cannot read .png files as text; use .txt, .md, .jsonl, .ndjson, .csv, .tsv"),
+        ([picture], r"a.PNG: cannot read .png files as text; use .txt, .md, .rst, .html"),
         ([tmp_path / "void"], "void: no .txt, .* file in this folder"),
     ]:
         with pytest.raises(SourceError, match=match) as caught:
             text_source(paths)
         assert "\n" not in str(caught.value)
-    with pytest.raises(SourceError, match="is a folder"):
-        JsonLines(tmp_path / "void")
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
@@ -480,6 +478,6 @@ def test_a_kind_in_a_table_is_the_kind_of_the_record(tmp_path):
     path.write_text(
         '{"id": "1", "text": "x", "kind": "module"}\n{"id": "2", "text": "y", "kind": 3}\n', encoding="utf-8"
     )
-    first, second = JsonLines(path)
+    first, second = text_source([path])
     assert (first.record.kind, first.record.metadata) == ("module", {"kind": "module"})
     assert (second.record.kind, second.record.metadata) == ("text", {"kind": 3})

@@ -1,0 +1,1 @@
+"""Documents of every format as text that keeps their structure."""
