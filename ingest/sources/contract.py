@@ -23,7 +23,8 @@ class Item:
     `origin` names the file or folder that it came from, as an absolute path: what vanishes from an origin is
     what `--prune` removes. `digest` is a hash of all that would be embedded or stored, so that an unchanged
     item is not encoded again. `picture` is the file to encode where the record is a picture. `file` and `line`
-    (1-based) say where it stands, for messages.
+    (1-based) say where it stands, for messages. `markup`: the text is Markdown-like, its headings are lines that
+    begin with `#` and its code stands between fences.
     """
 
     record: Record
@@ -32,6 +33,7 @@ class Item:
     picture: Path | None = None
     file: str | None = None
     line: int | None = None
+    markup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ def read_text(path: Path, root: Path) -> Item | Rejected:
         metadata["encoding"] = fallback
     record = Record(id=id, kind="text", uri=str(path), text=text, metadata=metadata)
     try:
-        return Item(record=record, origin=str(root), digest=digest(record))
+        markup = path.suffix.casefold() == ".md"
+        return Item(record=record, origin=str(root), digest=digest(record), markup=markup)
     except UnicodeEncodeError:
         return rejected("the file's name is not valid UTF-8; rename it")
 
