@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from search.catalog.database import Database, Transaction
 from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
-from search.query import plan, run
+from search.query import plan, rerank, run
 from search.query.follow import Behind, Views
 from search.query.queries import Queries
 from search.query.recommend import recommend, taste
@@ -95,17 +96,28 @@ class Asker:
         self, items: Sequence[Item], kind: str, space: str | None, options: Options
     ) -> list[list[Hit]]:
         """Hits for words or pictures, a list for each."""
+        again = None if options.rerank is None else rerank.kind_of(options.rerank)
         chosen = self._read(
             lambda transaction: plan.space_for(
                 self._views.spaces(transaction, reads.state(transaction)), space, kind
             )
         )
+        encoder = self.encoder(chosen)
+        first = options
+        if again is not None:
+            interacting = rerank.late_interaction(encoder, chosen.name)
+            first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
         started = time.perf_counter()
-        queries = self.encoder(chosen).encode(items, role="query")
+        queries = encoder.encode(items, role="query")
         encoding_s = time.perf_counter() - started
         self.real.remember(chosen, queries)
-        return self._read(
-            lambda transaction: self._nearest(transaction, None, chosen, queries, options, encoding_s)
+        found = self._read(
+            lambda transaction: self._nearest(transaction, None, chosen, queries, first, encoding_s)
+        )
+        if again is None:
+            return found
+        return rerank.by_maxsim(
+            interacting, [str(one) for one in items], found, options.k, explain=options.explain
         )
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
@@ -140,7 +152,7 @@ class Asker:
             return self._in_turns(transaction, look, queries, allowed, options)
         found, way = run.nearest(look, queries, options.k, allowed, options.effort)
         if not options.explain:
-            return run.hits(transaction, found, space.name, pieces=look.pieces)
+            return run.hits(transaction, found, space.name, pieces=look.pieces, context=options.context)
         said: dict[str, Json] = {
             "space": space.name,
             "plan": way.to_json(),
@@ -150,7 +162,7 @@ class Asker:
         if options.where is not None and (advice := self._matching().advice(transaction, options.where)):
             said["advice"] = advice
         told = [[said] * len(one.part_keys) for one in found]
-        return run.hits(transaction, found, space.name, told, pieces=look.pieces)
+        return run.hits(transaction, found, space.name, told, pieces=look.pieces, context=options.context)
 
     @staticmethod
     def _in_turns(
@@ -165,7 +177,9 @@ class Asker:
                 found, _ = waiting.result()
                 if following is not None:
                     waiting = ahead.submit(run.nearest, look, following, options.k, allowed, options.effort)
-                answers += run.hits(transaction, found, look.space.name, pieces=look.pieces)
+                answers += run.hits(
+                    transaction, found, look.space.name, pieces=look.pieces, context=options.context
+                )
         return answers
 
     def _matching(self) -> Matches:
@@ -227,7 +241,7 @@ class Asker:
             matching = self._matching().keys(transaction, state, options.where)
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
         said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
-        return run.hits(transaction, [chosen.found], [chosen.spaces], said)[0]
+        return run.hits(transaction, [chosen.found], [chosen.spaces], said, context=options.context)[0]
 
 
 def _names(ids: Iterable[str]) -> str:

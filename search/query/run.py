@@ -9,7 +9,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import reads
+from search.catalog import neighbours, reads
 from search.catalog.checksums import missing_record
 from search.catalog.database import Transaction
 from search.errors import CollectionCorrupt
@@ -109,11 +109,12 @@ def hits(
     explain: Sequence[Sequence[Mapping[str, Json]]] | None = None,
     *,
     pieces: bool = True,
+    context: int = 0,
 ) -> list[list[Hit]]:
     """What is shown of each record found, for several queries in one question to the catalog.
 
     `spaces` names the space whose part each was found by, or one for all; `explain` holds what to say of each;
-    `pieces` is False where all parts are whole records.
+    `pieces` is False where all parts are whole records; `context` is how many neighbours of a piece are put beside it.
 
     Raises:
         CollectionCorrupt: a record or part is damaged or gone.
@@ -121,6 +122,7 @@ def hits(
     keys = [(one.part_keys if pieces else one.record_keys).tolist() for one in found]
     wanted = keys[0] if len(keys) == 1 else list({key for some in keys for key in some})
     shown = reads.shown(transaction, wanted, pieces=pieces)
+    around = neighbours.around(transaction, wanted, context) if context and pieces else {}
     answers = []
     for query, one in enumerate(found):
         scores = one.scores.tolist()
@@ -132,6 +134,9 @@ def hits(
             row = shown.get(key)
             if row is None or row[0] != owner:
                 raise missing_record(key)
-            answer.append(Hit(row[1], score, name, row[3], row[2], row[4], row[5], said))
+            part = row[5]
+            if part is not None and key in around:
+                part = part | dict(zip(("before", "after"), around[key], strict=True))
+            answer.append(Hit(row[1], score, name, row[3], row[2], row[4], part, said))
         answers.append(answer)
     return answers
