@@ -41,16 +41,13 @@ def cut(
     Raises:
         NearkinError: `tokens` is below 8, or `overlap` is negative or not below half of `tokens`.
     """
-    if tokens < FEWEST_TOKENS:
-        raise NearkinError(f"passages of {tokens} tokens are too short; use {FEWEST_TOKENS} or more")
-    if not 0 <= 2 * overlap < tokens:
-        raise NearkinError(f"an overlap of {overlap} tokens is not below half of {tokens}; use a smaller one")
+    check_sizes(tokens, overlap)
     first, last = len(text) - len(text.lstrip()), len(text.rstrip())
     if first >= last:
         return []
     if len(offsets) <= tokens:
         return [(first, last)]
-    marks = _mark(text, offsets)
+    marks = mark(text, offsets)
     if not len(marks.starts):
         return [(first, last)]
     spans: list[tuple[int, int]] = []
@@ -64,8 +61,20 @@ def cut(
     return spans
 
 
+def check_sizes(tokens: int, overlap: int) -> None:
+    """Refuse passages that are too short, or share too much.
+
+    Raises:
+        NearkinError: as `cut`.
+    """
+    if tokens < FEWEST_TOKENS:
+        raise NearkinError(f"passages of {tokens} tokens are too short; use {FEWEST_TOKENS} or more")
+    if not 0 <= 2 * overlap < tokens:
+        raise NearkinError(f"an overlap of {overlap} tokens is not below half of {tokens}; use a smaller one")
+
+
 @dataclass(frozen=True, slots=True)
-class _Marks:
+class Marks:
     """The tokens that hold more than white space, m of them.
 
     `starts` (m,) is the first character of each that is no white space, `number` (m,) its place among all
@@ -79,7 +88,8 @@ class _Marks:
     sentences: NDArray[np.bool_]
 
 
-def _mark(text: str, offsets: NDArray[np.int32]) -> _Marks:
+def mark(text: str, offsets: NDArray[np.int32]) -> Marks:
+    """Where a text may be cut, by the offsets (n, 2) of its tokens."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     space = _SPACES[np.minimum(codes, _LAST_SPACE + 1)]
     size = len(text)
@@ -103,10 +113,10 @@ def _mark(text: str, offsets: NDArray[np.int32]) -> _Marks:
     inside = behind < len(number)
     behind, begins = behind[inside], begins[inside]
     sentences[behind[starts[behind] >= begins]] = True
-    return _Marks(starts, number, clean, words, sentences & clean)
+    return Marks(starts, number, clean, words, sentences & clean)
 
 
-def _end(marks: _Marks, here: int, tokens: int, reached: int) -> int:
+def _end(marks: Marks, here: int, tokens: int, reached: int) -> int:
     """The token before which the passage that begins at `here` ends; always after `reached`."""
     number = marks.number
     limit = int(np.searchsorted(number, number[here] + tokens))
@@ -126,7 +136,7 @@ def _end(marks: _Marks, here: int, tokens: int, reached: int) -> int:
     return limit + 1 + int(found[0]) if len(found) else len(number)
 
 
-def _restart(marks: _Marks, here: int, reached: int, overlap: int) -> int:
+def _restart(marks: Marks, here: int, reached: int, overlap: int) -> int:
     """The token at which the next passage begins, up to `overlap` before `reached`."""
     number = marks.number
     earliest = max(int(np.searchsorted(number, number[reached] - overlap)), here + 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from ingest.markup import Passage, cut_markup
 from ingest.passages import cut
 from ingest.pipeline import Ready
 from ingest.sources.contract import Item, Rejected
@@ -23,7 +24,10 @@ PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96
 
 
 class Passages:
-    """Cuts each text into passages by the model's own tokenizer."""
+    """Cuts each text into passages by the model's own tokenizer.
+
+    What is encoded of a passage of Markdown is the headings above it, then a line end, then the passage.
+    """
 
     def __init__(self, encoder: Callable[[], TextEncoder], tokens: int, overlap: int) -> None:
         self._encoder = encoder
@@ -37,14 +41,26 @@ class Passages:
         tokens = min(self._tokens, encoder.max_tokens)
         overlap = min(self._overlap, max((tokens - 1) // 2, 0))
         for item, text, offsets in zip(items, texts, encoder.token_offsets(texts), strict=True):
-            spans = cut(text, offsets, tokens=tokens, overlap=overlap)
-            if not spans:
+            if item.markup:
+                passages = cut_markup(text, offsets, self._count, tokens=tokens, overlap=overlap)
+            else:
+                spans = cut(text, offsets, tokens=tokens, overlap=overlap)
+                passages = [Passage(start, end, "") for start, end in spans]
+            if not passages:
                 place = item.file or str(item.record.uri or item.origin)
                 outcome.append(Rejected(place, "there are no words in it", item.line, item.record.id))
                 continue
-            parts = tuple(Part(start, end) for start, end in spans)
-            outcome.append(Ready(item, parts, tuple(text[start:end] for start, end in spans)))
+            parts = tuple(Part(one.start, one.end) for one in passages)
+            outcome.append(Ready(item, parts, tuple(_in_context(text, one) for one in passages)))
         return outcome
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
+        return [len(offsets) for offsets in self._encoder().token_offsets(texts)]
+
+
+def _in_context(text: str, passage: Passage) -> str:
+    words = text[passage.start : passage.end]
+    return f"{passage.context}\n{words}" if passage.context else words
 
 
 class Decoded:

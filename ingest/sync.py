@@ -12,6 +12,10 @@ from search.catalog import reads
 from search.catalog.database import Database
 from search.types import Space
 
+# Part of what the vectors of a Markdown text depend on: raise it when `ingest.markup` cuts or encodes otherwise.
+# Other texts go by their settings alone, so that they are not encoded again for it.
+_MARKUP = b" sections 1"
+
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
@@ -35,7 +39,8 @@ class Sync:
 
     def digest(self, item: Item) -> bytes:
         """The hash of an input and of the settings that its vectors depend on."""
-        return hashlib.blake2b(item.digest + self._settings, digest_size=16).digest()
+        rules = _MARKUP if item.markup else b""
+        return hashlib.blake2b(item.digest + self._settings + rules, digest_size=16).digest()
 
     def sort(self, inputs: Sequence[Item | Rejected]) -> Sorted:
         """Sort the next inputs; an id seen before in this run is rejected, the first one stands."""

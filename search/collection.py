@@ -185,6 +185,9 @@ class Collection:
         like: str | None = None,
         vector: Any = None,
         effort: int | None = None,
+        context: int = 0,
+        rerank: str | None = None,
+        rerank_depth: int | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -200,6 +203,9 @@ class Collection:
         like: None = None,
         vector: None = None,
         effort: int | None = None,
+        context: int = 0,
+        rerank: str | None = None,
+        rerank_depth: int | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -214,6 +220,9 @@ class Collection:
         like: str | None = None,
         vector: Any = None,
         effort: int | None = None,
+        context: int = 0,
+        rerank: str | None = None,
+        rerank_depth: int | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector; best first.
@@ -228,18 +237,26 @@ class Collection:
             vector: (dim,) numbers; (n, dim) is a batch.
             effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
                 None takes what it was tuned to.
+            context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
+                words around a word.
+            rerank: compare the first hits with the query again: "maxsim", token by token, for words in a space of a
+                text encoder; the score is then that of this comparison.
+            rerank_depth: how many of them; None means 100. All k are, in any case.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
             QueryError: none or several ways of asking, an empty query, a bad k or vector.
+            ModelError: there is no such rerank.
             FilterError, UnknownSpace, UnknownRecord: see their messages.
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        options = Options(k, where, explain, effort)
+        options = Options(k, where, explain, effort, context, rerank, rerank_depth)
         way = asked(query, image, like, vector)
+        if rerank is not None and way != "text":
+            raise QueryError(f"rerank compares words with words, not by {way}; ask in words, or leave it out")
         if way == "like":
-            return self.recommend(likes=[str(like)], k=k, where=where, spaces=space, explain=explain)
+            return self._asker.recommend([str(like)], [], weights(space), 0.0, options)
         if way == "vector":
             single, rows = ask.vectors(vector)
             answers = self._asker.by_vector(rows, space, options)

@@ -121,7 +121,8 @@ class Hit:
     """One answer: a record, how well it matches (`score`, higher is better), and what of it matched.
 
     `text` is the passage that matched where the part is a passage, else the record's text. `part` holds
-    `start`/`end` or `box` where the match is a piece of the record, else None. `explain` is set on request.
+    `start`/`end` or `box` where the match is a piece of the record, else None; on request it holds the text of its
+    neighbours too, `before` and `after`. `explain` is set on request.
     """
 
     id: str

@@ -9,7 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from search.types import Hit, Record
 
@@ -31,11 +33,37 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def hits(found: Sequence[Hit], *, explain: bool) -> None:
-    """A table of hits, best first."""
+def hits(found: Sequence[Hit], *, explain: bool, whole: bool = False) -> None:
+    """A table of hits, best first; with `whole` each hit's text in full, with its neighbours, below its name."""
     if not found:
         console().print("nothing found")
         return
+    if whole:
+        for hit in found:
+            console().print(
+                f"{hit.score:.3f}  [bold]{escape(hit.id)}[/bold]  {escape(hit.space)}", soft_wrap=True
+            )
+            in_context(hit)
+    else:
+        _table(found)
+    if explain:
+        for hit in found:
+            told = json.dumps(hit.explain, ensure_ascii=False)
+            console().print(f"{escape(hit.id)}: {escape(told)}", soft_wrap=True)
+
+
+def in_context(hit: Hit) -> None:
+    """What matched, and its neighbours: dim on a terminal, and marked off everywhere."""
+    part = hit.part or {}
+    before, after = (" ".join(str(part.get(side, "")).split()) for side in ("before", "after"))
+    match = " ".join((hit.text or "").split()) or _what(hit)
+    if before or after:
+        match = f"[[ {match} ]]"
+    told = Text(f"{before} " if before else "", style="dim").append(match, style="not dim")
+    console().print(Padding(told.append(f" {after}" if after else ""), (0, 0, 1, 2)))
+
+
+def _table(found: Sequence[Hit]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("id", overflow="fold", max_width=44)
@@ -44,10 +72,6 @@ def hits(found: Sequence[Hit], *, explain: bool) -> None:
     for hit in found:
         table.add_row(f"{hit.score:.3f}", escape(hit.id), escape(hit.space), escape(_what(hit)))
     console().print(table)
-    if explain:
-        for hit in found:
-            told = json.dumps(hit.explain, ensure_ascii=False)
-            console().print(f"{escape(hit.id)}: {escape(told)}", soft_wrap=True)
 
 
 def _what(hit: Hit) -> str:

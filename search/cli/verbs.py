@@ -32,6 +32,12 @@ WhereOption = Annotated[
         "--where", metavar="EXPR", help="Only records that match, such as \"price < 80 and brand = 'A'\"."
     ),
 ]
+ContextOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="Show each passage whole, with N passages on either side; a word with N words."
+    ),
+]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Say how each hit was found.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
 
@@ -54,6 +60,15 @@ def search(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="How hard an approximate index looks; more finds more, slower."),
     ] = None,
+    context: ContextOption = 0,
+    rerank: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="M", help="Compare the first hits again, token by token: maxsim."),
+    ] = None,
+    rerank_depth: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="How many of the first hits are compared again.", show_default="100"),
+    ] = None,
     explain: ExplainOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -61,12 +76,22 @@ def search(
     """Find what is nearest to words, a picture or a stored record."""
     with opened(collection, device=device) as there:
         found = there.search(
-            query, k=k, where=where, space=space, image=image, like=like, effort=effort, explain=explain
+            query,
+            k=k,
+            where=where,
+            space=space,
+            image=image,
+            like=like,
+            effort=effort,
+            context=context,
+            rerank=rerank,
+            rerank_depth=rerank_depth,
+            explain=explain,
         )
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
-        output.hits(found, explain=explain)
+        output.hits(found, explain=explain, whole=context > 0)
 
 
 def recommend(

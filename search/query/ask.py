@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from search.catalog.reads import Row, State
 from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
-from search.query import plan, run
+from search.query import plan, rerank, run
 from search.query.follow import Views
 from search.query.lately import Lately
 from search.query.queries import Queries
@@ -122,18 +123,27 @@ class Asker:
         self, items: Sequence[Item], kind: str, space: str | None, options: Options
     ) -> list[list[Hit]]:
         """Hits for words or pictures, a list for each."""
+        again = None if options.rerank is None else rerank.kind_of(options.rerank)
         chosen = self._read(
             lambda transaction, state: plan.space_for(self._views.spaces(transaction, state), space, kind)
         )
+        encoder = self.encoder(chosen)
+        first = options
+        if again is not None:
+            interacting = rerank.late_interaction(encoder, chosen.name)
+            first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
         started = time.perf_counter()
-        queries = self.encoder(chosen).encode(items, role="query")
+        queries = encoder.encode(items, role="query")
         encoding_s = time.perf_counter() - started
         self.real.remember(chosen, queries)
-        return self._read(
-            lambda transaction, state: self._nearest(
-                transaction, state, chosen, queries, options, encoding_s
-            ),
-            by_glimpse=not options.explain,
+        found = self._read(
+            lambda transaction, state: self._nearest(transaction, state, chosen, queries, first, encoding_s),
+            by_glimpse=options.plain,
+        )
+        if again is None:
+            return found
+        return rerank.by_maxsim(
+            interacting, [str(one) for one in items], found, options.k, explain=options.explain
         )
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
@@ -147,7 +157,7 @@ class Asker:
             self.real.remember(chosen, rows)
             return answer
 
-        return self._read(question, by_glimpse=not options.explain)
+        return self._read(question, by_glimpse=options.plain)
 
     def _nearest(
         self,
@@ -167,7 +177,14 @@ class Asker:
             return self._in_turns(transaction, look, queries, allowed, options)
         found, way = run.nearest(look, queries, options.k, allowed, options.effort)
         if not options.explain:
-            return run.hits(transaction, self._lately, found, space.name, pieces=look.pieces)
+            return run.hits(
+                transaction,
+                self._lately,
+                found,
+                space.name,
+                pieces=look.pieces,
+                context=options.context,
+            )
         said: dict[str, Json] = {
             "space": space.name,
             "plan": way.to_json(),
@@ -177,7 +194,15 @@ class Asker:
         if options.where is not None and (advice := self._matching().advice(transaction, options.where)):
             said["advice"] = advice
         told = [[said] * len(one.part_keys) for one in found]
-        return run.hits(transaction, self._lately, found, space.name, told, pieces=look.pieces)
+        return run.hits(
+            transaction,
+            self._lately,
+            found,
+            space.name,
+            told,
+            pieces=look.pieces,
+            context=options.context,
+        )
 
     def _in_turns(
         self,
@@ -196,7 +221,14 @@ class Asker:
                 found, _ = waiting.result()
                 if following is not None:
                     waiting = ahead.submit(run.nearest, look, following, options.k, allowed, options.effort)
-                answers += run.hits(transaction, self._lately, found, look.space.name, pieces=look.pieces)
+                answers += run.hits(
+                    transaction,
+                    self._lately,
+                    found,
+                    look.space.name,
+                    pieces=look.pieces,
+                    context=options.context,
+                )
         return answers
 
     def _matching(self) -> Matches:
@@ -260,7 +292,14 @@ class Asker:
             matching = self._matching().keys(transaction, state, options.where)
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
         said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
-        return run.hits(transaction, self._lately, [chosen.found], [chosen.spaces], said)[0]
+        return run.hits(
+            transaction,
+            self._lately,
+            [chosen.found],
+            [chosen.spaces],
+            said,
+            context=options.context,
+        )[0]
 
 
 def _names(ids: Iterable[str]) -> str:

@@ -20,6 +20,9 @@ class Options:
     where: str | None = None
     explain: bool = False
     effort: int | None = None  # how hard an approximate index looks; None takes what it was tuned to
+    context: int = 0  # how many neighbours of a piece on either side are shown with it
+    rerank: str | None = None  # how the first hits are compared again
+    rerank_depth: int | None = None  # how many of them; None takes the usual number
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -32,8 +35,24 @@ class Options:
             raise QueryError(
                 f"effort must be a whole number of at least 1, not {self.effort!r}; leave it out"
             )
+        if isinstance(self.context, bool) or not isinstance(self.context, int) or self.context < 0:
+            raise QueryError(
+                f"context must be a whole number of at least 0, not {self.context!r}; say how many neighbours"
+            )
+        depth = self.rerank_depth
+        if depth is not None and self.rerank is None:
+            raise QueryError("rerank_depth was given without rerank; say how to compare, or leave it out")
+        if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+            raise QueryError(
+                f"rerank_depth must be a whole number of at least 1, not {depth!r}; leave it out"
+            )
         if self.where is not None and not isinstance(self.where, str):
             raise FilterError(f"the where-expression is a {type(self.where).__name__}; give a string", None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is wanted of the catalog but the hits themselves."""
+        return not self.explain and not self.context
 
 
 def asked(query: object, image: object, like: object, vector: object) -> Asked:

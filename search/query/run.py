@@ -9,6 +9,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from search.catalog import neighbours
 from search.catalog.checksums import missing_record
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import decoded
@@ -121,11 +122,12 @@ def hits(
     explain: Sequence[Sequence[Mapping[str, Json]]] | None = None,
     *,
     pieces: bool = True,
+    context: int = 0,
 ) -> list[list[Hit]]:
     """What is shown of each record found, for several queries in one question to the catalog.
 
     `spaces` names the space whose part each was found by, or one for all; `explain` holds what to say of each;
-    `pieces` is False where all parts are whole records.
+    `pieces` is False where all parts are whole records; `context` is how many neighbours of a piece are put beside it.
 
     Raises:
         CollectionCorrupt: a record or part is damaged or gone.
@@ -133,6 +135,7 @@ def hits(
     keys = [(one.part_keys if pieces else one.record_keys).tolist() for one in found]
     wanted = keys[0] if len(keys) == 1 else list({key for some in keys for key in some})
     shown = lately.shown(transaction, wanted, pieces=pieces)
+    around = neighbours.around(transaction, wanted, context) if context and pieces else {}
     answers = []
     for query, one in enumerate(found):
         scores = one.scores.tolist()
@@ -145,6 +148,10 @@ def hits(
             if row is None or row[0] != owner:
                 raise missing_record(key)
             _, id, uri, text, metadata, part = row
-            answer.append(Hit(id, score, name, text, uri, decoded(metadata), part and {**part}, said))
+            if part is not None:
+                part = dict(part)  # the reader's own
+                if key in around:
+                    part["before"], part["after"] = around[key]
+            answer.append(Hit(id, score, name, text, uri, decoded(metadata), part, said))
         answers.append(answer)
     return answers
