@@ -15,7 +15,7 @@ from search.errors import SourceError
 from search.types import WHOLE, Part
 
 if TYPE_CHECKING:
-    from search.encoders.text import TextEncoder
+    from search.encoders.contract import Cutter
 
 _DECODERS = 2  # threads; PIL frees the interpreter while it decodes
 _DECODED_AHEAD = 4
@@ -23,9 +23,9 @@ PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96
 
 
 class Passages:
-    """Cuts each text into passages by the model's own tokenizer."""
+    """Cuts each text into passages by the tokens that the model counts."""
 
-    def __init__(self, encoder: Callable[[], TextEncoder], tokens: int, overlap: int) -> None:
+    def __init__(self, encoder: Callable[[], Cutter], tokens: int, overlap: int) -> None:
         self._encoder = encoder
         self._tokens = tokens
         self._overlap = overlap

@@ -19,8 +19,7 @@ from search.errors import SourceError
 
 if TYPE_CHECKING:
     from ingest.sources.pictures import PictureFolder
-    from search.encoders.contract import Encoder
-    from search.encoders.text import TextEncoder
+    from search.encoders.contract import Cutter, Encoder
 
 TEXT_MODEL = "all-MiniLM-L6-v2"
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -48,7 +47,7 @@ def text(
         paths: a file or folder, or several.
         text: the column or field that holds the text; None finds it by its usual names.
         id: the column or field that holds the id; None finds it by its usual names.
-        model: a Hugging Face encoder by name, or the folder of a checkpoint.
+        model: a Hugging Face encoder by name, the folder of a checkpoint, or `openai:NAME` at an endpoint.
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
@@ -70,11 +69,11 @@ def text(
     from ingest.prepare import Passages
 
     @cache
-    def encoder() -> TextEncoder:
-        from search.encoders.text import TextEncoder
+    def encoder() -> Cutter:
+        from search.encoders.contract import Cutter
 
         loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
-        if not isinstance(loaded, TextEncoder):
+        if not isinstance(loaded, Cutter):
             raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
         return loaded
 
