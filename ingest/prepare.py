@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.passages import cut
 from ingest.pipeline import Ready
 from ingest.sources.contract import Item, Rejected
@@ -43,8 +46,24 @@ class Passages:
                 outcome.append(Rejected(place, "there are no words in it", item.line, item.record.id))
                 continue
             parts = tuple(Part(start, end) for start, end in spans)
-            outcome.append(Ready(item, parts, tuple(text[start:end] for start, end in spans)))
+            outcome.append(
+                Ready(item, parts, tuple(text[start:end] for start, end in spans), tokens_in(offsets, parts))
+            )
         return outcome
+
+
+def tokens_in(offsets: NDArray[np.int32], parts: Sequence[Part]) -> int:
+    """How many of a text's tokens stand in its passages; those in two of them count twice.
+
+    Args:
+        offsets: (n, 2) start and end of each token, in characters.
+        parts: the passages.
+    """
+    if len(parts) == 1:
+        return len(offsets)
+    starts = np.maximum.accumulate(offsets[:, 0])
+    bounds = np.searchsorted(starts, [(part.start or 0, part.end or 0) for part in parts])
+    return int((bounds[:, 1] - bounds[:, 0]).sum())
 
 
 class Decoded:

@@ -289,7 +289,7 @@ class RemoteEncoder(Cutter):
         matrix = np.stack([row for row in rows if row is not None])
         with np.errstate(all="ignore"):  # what overflows is not finite, which is looked for
             lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-            unit = (matrix / lengths).astype(np.float32)
+            unit: Vectors = (matrix / lengths).astype(np.float32)
         if not np.isfinite(unit).all():
             raise ModelError(
                 f"{self._said} gave a vector that is zero, infinite or not a number; check what serves it"
