@@ -14,13 +14,15 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 
 from ingest.report import Progress, Report, write_rejects
+from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
+from search.catalog import reads
 from search.catalog.metadata_text import encoded
 from search.catalog.writes import Provenance, Written
 from search.collection import Collection
 from search.encoders import probes
-from search.encoders.contract import Encoder
+from search.encoders.contract import Attempt, Encoder
 from search.encoders.contract import Item as Encodable
 from search.errors import QueryError
 from search.types import Part, Space
@@ -28,7 +30,8 @@ from search.vectors import Vectors
 from search.writer import Writer
 
 _READ_AT_ONCE = 256  # inputs compared with the catalog in one question
-_ENCODE_AT_ONCE = 1024  # parts encoded, and committed, together; enough to sort by length within
+_ENCODE_AT_ONCE = 4096  # parts encoded, and committed, together; enough to sort by length within
+_TOKENS_AT_ONCE = 131_072  # of such a handful, where tokens are counted
 _AHEAD = 2  # how many such handfuls a stage may be ahead of the next
 
 Thing = TypeVar("Thing")
@@ -38,12 +41,14 @@ Thing = TypeVar("Thing")
 class Ready:
     """An input prepared for the encoder: its parts, and for each what is to be encoded.
 
-    `weight` is the share of the memory for one handful that it takes, beside the count of its parts.
+    `tokens` is how many tokens a text model will see of it. `weight` is the share of the memory for one handful
+    that it takes, beside the count of its parts and tokens.
     """
 
     item: Item
     parts: tuple[Part, ...]
     encodable: tuple[Encodable, ...]
+    tokens: int = 0
     weight: float = 0.0
 
 
@@ -57,7 +62,8 @@ class Job:
 
     `encoder` gives the encoder, the same one each time, and is called only when there is something to encode:
     a run that finds nothing changed loads no model. `model` is its name. `settings` names all that a vector
-    depends on beside the input and the model, such as the passage length. `learned` holds the bytes of a model
+    depends on beside the input and the model, such as the passage length; what `prepare` makes of a text depends on
+    the text and these alone. `learned` holds the bytes of a model
     that was learned from the user's data, to be kept with the space.
     """
 
@@ -124,6 +130,8 @@ class Tally:
     unchanged: int = 0
     removed: int = 0
     vectors: int = 0
+    reused: int = 0
+    tokens: int | None = None
     rejected: list[Rejected] = field(default_factory=list)
     unpruned: tuple[str, ...] = ()
     decoded: dict[str, int] = field(default_factory=dict)
@@ -163,6 +171,8 @@ class Tally:
             removed=self.removed,
             rejected=len(self.rejected),
             vectors=self.vectors,
+            reused=self.reused,
+            tokens=self.tokens,
             dry_run=dry_run,
             rejects_file=file,
             unpruned=self.unpruned,
@@ -204,26 +214,33 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
         space = collection.spaces().get(job.space)
         claimed = False
         if space is None or space.encoder.model != job.model:
-            space, claimed = _claimed(writer, space, job), True
+            space, claimed = _claimed(collection, writer, space, job), True
         sync = Sync(collection.database, space, job.settings)
         progress.begin("records", len(source))
-        prepared = Ahead(_prepared(source, job, sync, tally, progress))
+        reuse = Reuse(collection.database, space)
+        prepared = Ahead(_prepared(source, job, (sync, reuse, tally), progress))
         committing = ThreadPoolExecutor(1, "nearkin-commit")
         pending: Future[None] | None = None
         try:
             for some in prepared:
                 if not claimed:
-                    space, claimed = _claimed(writer, space, job), True
+                    space, claimed = _claimed(collection, writer, space, job), True
                 with tally.timed("encode"):
-                    vectors = job.encoder().encode([one for ready in some for one in ready.encodable])
+                    outcome = reuse.encode(job.encoder(), [one for ready in some for one in ready.encodable])
                 if pending is not None:
                     pending.result()
-                pending = committing.submit(_commit, writer, space, some, vectors, (sync, tally, progress))
+                whole, vectors = _whole(some, outcome)
+                pending = committing.submit(_commit, writer, space, whole, vectors, (sync, tally, progress))
+                if outcome.error is not None:
+                    pending.result()  # what was encoded before the model failed is kept
+                    raise outcome.error
             if pending is not None:
                 pending.result()
         finally:
             prepared.close()
             committing.shutdown(wait=True)
+        tally.reused = reuse.reused
+        tally.tokens = job.encoder().tokens_used if claimed else None
         if job.prune:
             tally.removed = _prune(writer, space, sync, source)
             tally.unpruned = tuple(sync.doubtful(source.origins))
@@ -233,19 +250,52 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
     return tally.report(collection, job.space, job.model, started, dry_run=False)
 
 
-def _claimed(writer: Writer, there: Space | None, job: Job) -> Space:
+def _claimed(collection: Collection, writer: Writer, there: Space | None, job: Job) -> Space:
     """The space, made now if it is not there; refused if another model made it."""
     encoder = job.encoder()
     known = probes.probe(encoder) if there is None else None
+    if there is not None and encoder.spec == there.encoder and encoder.spec.weights is None:
+        with collection.database.reading() as transaction:
+            stored = reads.probes(transaction, there)
+        if stored is not None:
+            probes.check(encoder, there, stored)  # nothing else would tell that it is another model by now
     return writer.space(job.space, encoder.spec, probes=known, model=job.learned)
 
 
+def _whole(some: Sequence[Ready], outcome: Attempt) -> tuple[list[Ready], Vectors]:
+    """The inputs of which every part was encoded, and their vectors."""
+    if outcome.done.all():
+        return list(some), outcome.vectors
+    owners = np.repeat(np.arange(len(some)), [len(ready.parts) for ready in some])
+    broken = set(owners[~outcome.done].tolist())
+    kept = [ready for number, ready in enumerate(some) if number not in broken]
+    return kept, outcome.vectors[~np.isin(owners, sorted(broken))]
+
+
+def _read(source: Source, tally: Tally) -> Iterator[list[Item | Rejected]]:
+    """The inputs in lists, each timed while the source reads it."""
+    inputs = chunks(source, _READ_AT_ONCE)
+    while True:
+        with tally.timed("read"):
+            some = next(inputs, None)
+        if some is None:
+            return
+        yield some
+
+
 def _prepared(
-    source: Source, job: Job, sync: Sync, tally: Tally, progress: Progress
+    source: Source, job: Job, run: tuple[Sync, Reuse, Tally], progress: Progress
 ) -> Iterator[list[Ready]]:
     """Handfuls of inputs that need encoding, prepared; everything else is counted on the way."""
-    waiting: list[Ready] = []
-    inputs_ahead = Ahead(chunks(source, _READ_AT_ONCE))
+    sync, reuse, tally = run
+    waiting = _Handful()
+    inputs_ahead = Ahead(_read(source, tally))
+
+    def cut(items: Sequence[Item]) -> Iterator[tuple[Item, tuple[Part, ...], tuple[Encodable, ...]]]:
+        for one in job.prepare(items):
+            if isinstance(one, Ready):
+                yield one.item, one.parts, one.encodable
+
     try:
         for inputs in inputs_ahead:
             with tally.timed("compare"):
@@ -254,6 +304,8 @@ def _prepared(
             tally.unchanged += sorted_.unchanged
             tally.rejected += sorted_.rejected
             progress.advance("records", sorted_.unchanged + len(sorted_.rejected))
+            with tally.timed("compare"):
+                reuse.look(sorted_.new, sorted_.changed, sync, cut)
             outcome = _prepare(job, sorted_.new + sorted_.changed)
             while True:
                 with tally.timed("prepare"):
@@ -264,19 +316,31 @@ def _prepared(
                     tally.rejected.append(one)
                     progress.advance("records", 1)
                     continue
-                waiting.append(one)
-                if _is_handful(waiting):
-                    yield waiting
-                    waiting = []
-        if waiting:
-            yield waiting
+                if waiting.add(one):
+                    yield waiting.inputs
+                    waiting = _Handful()
+        if waiting.inputs:
+            yield waiting.inputs
     finally:
         inputs_ahead.close()
 
 
-def _is_handful(waiting: Sequence[Ready]) -> bool:
-    n_parts = sum(len(one.parts) for one in waiting)
-    return n_parts >= _ENCODE_AT_ONCE or sum(one.weight for one in waiting) >= 1
+@dataclass(slots=True)
+class _Handful:
+    """Inputs that wait to be encoded together, and how much of the room for them they take."""
+
+    inputs: list[Ready] = field(default_factory=list)
+    parts: int = 0
+    tokens: int = 0
+    weight: float = 0.0
+
+    def add(self, one: Ready) -> bool:
+        """Add one; whether the room is full now."""
+        self.inputs.append(one)
+        self.parts += len(one.parts)
+        self.tokens += one.tokens
+        self.weight += one.weight
+        return self.parts >= _ENCODE_AT_ONCE or self.tokens >= _TOKENS_AT_ONCE or self.weight >= 1
 
 
 def _prepare(job: Job, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
@@ -299,13 +363,15 @@ def _commit(
     writer: Writer, space: Space, some: Sequence[Ready], vectors: Vectors, run: tuple[Sync, Tally, Progress]
 ) -> None:
     sync, tally, progress = run
+    if not some:
+        return
     with tally.timed("commit"):
         written: Written = writer.put(
             [ready.item.record for ready in some],
             np.asarray(vectors, dtype=np.float32),
             space,
             parts=[ready.parts for ready in some],
-            provenance=[Provenance(sync.digest(ready.item), ready.item.origin) for ready in some],
+            provenance=[Provenance(sync.full_digest(ready.item), ready.item.origin) for ready in some],
             merge=True,
         )
     tally.added += written.added

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.markup import Passage, cut_markup
 from ingest.passages import cut
 from ingest.pipeline import Ready
@@ -16,7 +19,7 @@ from search.errors import SourceError
 from search.types import WHOLE, Part
 
 if TYPE_CHECKING:
-    from search.encoders.text import TextEncoder
+    from search.encoders.contract import Cutter
 
 _DECODERS = 2  # threads; PIL frees the interpreter while it decodes
 _DECODED_AHEAD = 4
@@ -24,12 +27,12 @@ PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96
 
 
 class Passages:
-    """Cuts each text into passages by the model's own tokenizer.
+    """Cuts each text into passages by the tokens that the model counts.
 
     What is encoded of a passage of Markdown is the headings above it, then a line end, then the passage.
     """
 
-    def __init__(self, encoder: Callable[[], TextEncoder], tokens: int, overlap: int) -> None:
+    def __init__(self, encoder: Callable[[], Cutter], tokens: int, overlap: int) -> None:
         self._encoder = encoder
         self._tokens = tokens
         self._overlap = overlap
@@ -51,7 +54,8 @@ class Passages:
                 outcome.append(Rejected(place, "there are no words in it", item.line, item.record.id))
                 continue
             parts = tuple(Part(one.start, one.end) for one in passages)
-            outcome.append(Ready(item, parts, tuple(_in_context(text, one) for one in passages)))
+            encodable = tuple(_in_context(text, one) for one in passages)
+            outcome.append(Ready(item, parts, encodable, tokens_in(offsets, parts)))
         return outcome
 
     def _count(self, texts: Sequence[str]) -> list[int]:
@@ -61,6 +65,20 @@ class Passages:
 def _in_context(text: str, passage: Passage) -> str:
     words = text[passage.start : passage.end]
     return f"{passage.context}\n{words}" if passage.context else words
+
+
+def tokens_in(offsets: NDArray[np.int32], parts: Sequence[Part]) -> int:
+    """How many of a text's tokens stand in its passages; those in two of them count twice.
+
+    Args:
+        offsets: (n, 2) start and end of each token, in characters.
+        parts: the passages.
+    """
+    if len(parts) == 1:
+        return len(offsets)
+    starts = np.maximum.accumulate(offsets[:, 0])
+    bounds = np.searchsorted(starts, [(part.start or 0, part.end or 0) for part in parts])
+    return int((bounds[:, 1] - bounds[:, 0]).sum())
 
 
 class Decoded:

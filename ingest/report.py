@@ -18,10 +18,11 @@ class Report:
 
     `read` counts the inputs; each of them was added, updated, unchanged or rejected. `removed` counts records
     that had vanished from the source; `unpruned` names the paths where nothing could be said to have vanished,
-    as an input there was so broken that even its id could not be read. `seconds` is the whole run, `stages` the
-    seconds that each stage was busy (they overlap). `decoded` counts the inputs that were not plain UTF-8 by the
-    encoding they were read in. With `dry_run` nothing was written: the counts say what
-    would have been.
+    as an input there was so broken that even its id could not be read. `reused` counts the vectors that were
+    taken from an equal text instead of being encoded, `tokens` what a remote model has counted (None: nobody
+    counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap). `decoded`
+    counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
+    written: the counts say what would have been.
     """
 
     collection: str
@@ -34,6 +35,8 @@ class Report:
     removed: int = 0
     rejected: int = 0
     vectors: int = 0
+    reused: int = 0
+    tokens: int | None = None
     dry_run: bool = False
     rejects_file: str | None = None
     unpruned: tuple[str, ...] = ()

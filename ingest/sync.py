@@ -10,6 +10,7 @@ from pathlib import Path
 from ingest.sources.contract import Item, Rejected
 from search.catalog import reads
 from search.catalog.database import Database
+from search.catalog.inputs import CONTENT_BYTES, SETTINGS_BYTES, WHOLE_BYTES
 from search.types import Space
 
 # Part of what the vectors of a Markdown text depend on: raise it when `ingest.markup` cuts or encodes otherwise.
@@ -35,12 +36,37 @@ class Sync:
         self._space = space
         self._settings = settings.encode()
         self._seen: dict[str, str] = {}
+        self._before: dict[str, bytes] = {}  # the stored digests of the changed ones among the last sorted
         self._nameless: set[str] = set()  # files with an input so broken that even its id could not be read
+
+    def settings_of(self, item: Item) -> bytes:
+        """All that the vectors of an input depend on beside itself and the model."""
+        return self._settings + _MARKUP if item.markup else self._settings
 
     def digest(self, item: Item) -> bytes:
         """The hash of an input and of the settings that its vectors depend on."""
-        rules = _MARKUP if item.markup else b""
-        return hashlib.blake2b(item.digest + self._settings + rules, digest_size=16).digest()
+        return hashlib.blake2b(item.digest + self.settings_of(item), digest_size=WHOLE_BYTES).digest()
+
+    def full_digest(self, item: Item) -> bytes:
+        """What is stored of a text: `digest`, then a hash of the settings, then `content`.
+
+        With these the vectors of a text can be found again when its id or something else about it changes.
+        """
+        if item.record.text is None:
+            return self.digest(item)
+        return self.digest(item) + self._mark(item) + self.content(item)
+
+    def content(self, item: Item) -> bytes:
+        """The hash of an input's text and of the settings."""
+        text = (item.record.text or "").encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=CONTENT_BYTES, key=self._mark(item)).digest()
+
+    def cut_as_before(self, item: Item) -> bool:
+        """Whether the stored version of a changed input, as last sorted, was made with the same settings."""
+        return self._before.get(item.record.id, b"")[WHOLE_BYTES:][:SETTINGS_BYTES] == self._mark(item)
+
+    def _mark(self, item: Item) -> bytes:
+        return hashlib.blake2b(self.settings_of(item), digest_size=SETTINGS_BYTES).digest()
 
     def sort(self, inputs: Sequence[Item | Rejected]) -> Sorted:
         """Sort the next inputs; an id seen before in this run is rejected, the first one stands."""
@@ -64,7 +90,9 @@ class Sync:
             items.append(item)
         stored = self._stored([item.record.id for item in items])
         new = [item for item in items if item.record.id not in stored]
-        changed = [item for item in items if stored.get(item.record.id, b"") not in (b"", self.digest(item))]
+        known = {id: digest[:WHOLE_BYTES] for id, digest in stored.items()}
+        changed = [item for item in items if known.get(item.record.id, b"") not in (b"", self.digest(item))]
+        self._before = {item.record.id: stored[item.record.id] for item in changed}
         return Sorted(new, changed, len(items) - len(new) - len(changed), rejected)
 
     def _stored(self, ids: Sequence[str]) -> dict[str, bytes]:

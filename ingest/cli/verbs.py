@@ -38,11 +38,13 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
         output.document(report.to_json())
     else:
         would = "would be " if report.dry_run else ""
+        reused = f" ({report.reused:,} of equal texts, not encoded again)" if report.reused else ""
+        cost = "" if report.tokens is None else f"; {report.tokens:,} tokens, as the endpoint counts them"
         rate = report.written / report.seconds if report.seconds else 0
         output.say(  # not an answer: `nearkin ingest … && nearkin search … --json` leaves JSON alone on stdout
             f"space '{report.space}' ({report.model}): {report.added:,} {would}added, {report.updated:,} updated, "
             f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected; "
-            f"{report.vectors:,} vectors in {report.seconds:.1f} s ({rate:,.0f} records/s)"
+            f"{report.vectors:,} vectors{reused} in {report.seconds:.1f} s ({rate:,.0f} records/s){cost}"
         )
     if report.decoded:
         counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
@@ -67,9 +69,9 @@ def text(
     ],
     collection: CollectionOption = HERE,
     space: Space = "text",
-    model: Annotated[str, typer.Option(metavar="M", help="A Hugging Face encoder, by name or folder.")] = (
-        "all-MiniLM-L6-v2"
-    ),
+    model: Annotated[
+        str, typer.Option(metavar="M", help="A Hugging Face encoder by name or folder, or openai:NAME.")
+    ] = ("all-MiniLM-L6-v2"),
     layer: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="N[,N]", help="Hidden layers to take the vectors from: 8, or -2,-1 averaged."),

@@ -20,8 +20,7 @@ from search.errors import SourceError
 
 if TYPE_CHECKING:
     from ingest.sources.pictures import PictureFolder
-    from search.encoders.contract import Encoder
-    from search.encoders.text import TextEncoder
+    from search.encoders.contract import Cutter, Encoder
 
 TEXT_MODEL = "all-MiniLM-L6-v2"
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -52,7 +51,7 @@ def text(
             (`{title}. {abstract}`); None finds it by its usual names.
         id: the field that holds the id, likewise.
         form: how to read what does not say so by its name.
-        model: a Hugging Face encoder by name, or the folder of a checkpoint.
+        model: a Hugging Face encoder by name, the folder of a checkpoint, or `openai:NAME` at an endpoint.
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
@@ -78,11 +77,11 @@ def text(
     from ingest.prepare import Passages
 
     @cache
-    def encoder() -> TextEncoder:
-        from search.encoders.text import TextEncoder
+    def encoder() -> Cutter:
+        from search.encoders.contract import Cutter
 
         loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
-        if not isinstance(loaded, TextEncoder):
+        if not isinstance(loaded, Cutter):
             raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
         return loaded
 

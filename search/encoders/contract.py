@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from search.errors import ModelError
 from search.types import EncoderSpec
 
 Role: TypeAlias = Literal["document", "query"]
@@ -18,13 +20,24 @@ Item: TypeAlias = str | Path | Image  # a str is words, a Path or an Image is a 
 Vectors: TypeAlias = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of encoding: row i of `vectors` (n, dim) is right where `done[i]`; `error` says why not all are."""
+
+    vectors: Vectors
+    done: NDArray[np.bool_]
+    error: ModelError | None = None
+
+
 class Encoder(ABC):
     """Turns texts or pictures into unit vectors.
 
-    `spec` says everything needed to build the same encoder again; it is stored with the space.
+    `spec` says everything needed to build the same encoder again; it is stored with the space. `tokens_used`
+    is what a remote model has counted, and charges for, until now; None where nobody counts.
     """
 
     spec: EncoderSpec
+    tokens_used: int | None = None
 
     @abstractmethod
     def encode(self, items: Sequence[Item], *, role: Role = "document") -> Vectors:
@@ -35,4 +48,27 @@ class Encoder(ABC):
         Raises:
             WrongModality: an item is of a kind that the model cannot take.
             SourceError: a picture cannot be read.
+        """
+
+    def attempt(self, items: Sequence[Item]) -> Attempt:
+        """As `encode` of documents, but a model that fails half-way loses nothing of what it gave before.
+
+        Most models give all or nothing; one that is paid for by the piece says more.
+        """
+        return Attempt(self.encode(items), np.ones(len(items), dtype=np.bool_))
+
+
+class Cutter(Encoder):
+    """An encoder of texts that also says where a text may be cut, so that the pieces fit it.
+
+    `max_tokens` is how many tokens of a document it sees, beside what it adds itself.
+    """
+
+    max_tokens: int
+
+    @abstractmethod
+    def token_offsets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Where each token of each text stands: (n_tokens, 2) start and end, in characters.
+
+        Without special tokens, without prompts, and of the whole text, however long.
         """

@@ -65,7 +65,7 @@ PUBLISHED = ModelChoice()
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
-    """The encoder of this name: `torchvision:NAME`, `timm:NAME`, a CLIP model, or any Hugging Face text encoder.
+    """The encoder of this name: `torchvision:NAME`, `timm:NAME`, `openai:NAME`, CLIP, or a Hugging Face text encoder.
 
     Args:
         model: the name, or the path of a checkpoint's folder.
@@ -91,6 +91,19 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
 
         return TimmEncoder.from_name(
             name, weights=choice.weights, device=device.name, precision=device.precision
+        )
+    if family == "openai":
+        choice.only(model, "dim", "query_prompt", "document_prompt", "base_url")
+        if device != AUTO:
+            raise ModelError(f"'{model}' runs elsewhere; leave --device and --precision out")
+        from search.encoders.remote import RemoteEncoder
+
+        return RemoteEncoder.from_name(
+            name,
+            base_url=choice.base_url,
+            dim=choice.dim,
+            query_prompt=choice.query_prompt,
+            document_prompt=choice.document_prompt,
         )
     if _is_clip(model):
         choice.only(model)
@@ -136,6 +149,10 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         from search.encoders.patches import PatchesEncoder
 
         return PatchesEncoder.from_spec(spec, data=data, device=device.name, precision=device.precision)
+    if spec.family == "openai":
+        from search.encoders.remote import RemoteEncoder
+
+        return RemoteEncoder.from_spec(spec)
     if spec.family == "text":
         from search.encoders.text import TextEncoder
 
