@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.passages import cut
-from ingest.pipeline import Ready
+from ingest.pipeline import Prepare, Ready
 from ingest.sources.contract import Item, Rejected
 from search.encoders.pictures import open_picture
 from search.errors import SourceError
 from search.types import WHOLE, Part
 
 if TYPE_CHECKING:
-    from search.encoders.text import TextEncoder
+    from search.encoders.contract import TextModel
 
 _DECODERS = 2  # threads; PIL frees the interpreter while it decodes
 _DECODED_AHEAD = 4
@@ -25,7 +26,7 @@ PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96
 class Passages:
     """Cuts each text into passages by the model's own tokenizer."""
 
-    def __init__(self, encoder: Callable[[], TextEncoder], tokens: int, overlap: int) -> None:
+    def __init__(self, encoder: Callable[[], TextModel], tokens: int, overlap: int) -> None:
         self._encoder = encoder
         self._tokens = tokens
         self._overlap = overlap
@@ -45,6 +46,36 @@ class Passages:
             parts = tuple(Part(start, end) for start, end in spans)
             outcome.append(Ready(item, parts, tuple(text[start:end] for start, end in spans)))
         return outcome
+
+
+class Known:
+    """Passes on what the model knows something of; a text all of whose passages are unknown to it is rejected."""
+
+    def __init__(self, prepare: Prepare, encoder: Callable[[], TextModel]) -> None:
+        self._prepare = prepare
+        self._encoder = encoder
+
+    def __call__(self, items: Sequence[Item]) -> Iterable[Ready | Rejected]:
+        outcome = list(self._prepare(items))
+        encoder = self._encoder()
+        texts = [str(one) for ready in outcome if isinstance(ready, Ready) for one in ready.encodable]
+        known = iter(encoder.knows(texts).tolist())
+        for one in outcome:
+            if isinstance(one, Rejected):
+                yield one
+                continue
+            stays = [next(known) for _ in one.encodable]
+            if all(stays):
+                yield one
+            elif any(stays):
+                parts = tuple(part for part, there in zip(one.parts, stays, strict=True) if there)
+                texts_ = tuple(text for text, there in zip(one.encodable, stays, strict=True) if there)
+                yield replace(one, parts=parts, encodable=texts_)
+            else:
+                item = one.item
+                place = item.file or str(item.record.uri or item.origin)
+                reason = f"no word of it is in the vocabulary of '{encoder.spec.model}'"
+                yield Rejected(place, reason, item.line, item.record.id)
 
 
 class Decoded:

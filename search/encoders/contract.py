@@ -17,6 +17,8 @@ Role: TypeAlias = Literal["document", "query"]
 Item: TypeAlias = str | Path | Image  # a str is words, a Path or an Image is a picture
 Vectors: TypeAlias = NDArray[np.float32]
 
+PROBES = ("nearkin finds the nearest kin", "Ein Satz über Äpfel und Birnen.", "def add(a, b): return a + b")
+
 
 class Encoder(ABC):
     """Turns texts or pictures into unit vectors.
@@ -36,3 +38,25 @@ class Encoder(ABC):
             WrongModality: an item is of a kind that the model cannot take.
             SourceError: a picture cannot be read.
         """
+
+    def probe_texts(self) -> tuple[str, ...]:
+        """Texts that it can encode, the same ones each time, by whose vectors a changed model is noticed."""
+        return PROBES
+
+
+class TextModel(Encoder):
+    """An encoder of texts that says where its tokens stand, so that long texts can be cut for it.
+
+    `max_tokens` is how many tokens of a document it sees, beside the `special_tokens` that it adds itself.
+    """
+
+    max_tokens: int
+    special_tokens: int
+
+    @abstractmethod
+    def token_offsets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Where each token of each text stands: (n_tokens, 2) start and end, in characters."""
+
+    def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) whether each text can be encoded; a model with a fixed vocabulary of words may know none of it."""
+        return np.ones(len(texts), dtype=np.bool_)
