@@ -20,8 +20,9 @@ from search.errors import SourceError
 
 X_MAX, ALPHA = 100.0, 0.75  # Pennington et al. 2014, sec. 3 and 4.2
 LEARNING_RATE = 0.05
-BATCH = 4096  # pairs whose gradients are taken together
-_WINDOW, _EPOCHS = 10, 25
+LARGEST_BATCH, SMALLEST_BATCH = 4096, 16  # pairs whose gradients are taken together
+_BATCHES = 256  # at least so many steps in a pass, where there are pairs enough
+_WINDOW = 10
 _WORDS_AT_ONCE = 500_000  # of text that pairs are counted in: ten times as many pairs
 
 
@@ -67,7 +68,7 @@ def learn_glove(
     )
     if not counted.nnz:
         raise SourceError("no two words stand near each other in these texts; give longer texts")
-    passes = _EPOCHS if settings.epochs is None else settings.epochs
+    passes = settings.glove_passes(corpus.n_words)
     where = choose_device(device)
     state = begin(len(rows), settings.dim, settings.seed, where)
     pairs = Pairs.of(counted, where)
@@ -112,10 +113,14 @@ def begin(n_words: int, dim: int, seed: int, device: torch.device) -> GloveState
 
 
 def batches(n: int, seed: int) -> Iterator[Tensor]:
-    """The numbers below `n` in random order, a batch at a time."""
+    """The numbers below `n` in random order, a batch at a time.
+
+    Few pairs make small batches: the vectors of a small vocabulary need as many steps as those of a large one.
+    """
+    size = min(max(n // _BATCHES, SMALLEST_BATCH), LARGEST_BATCH)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    for start in range(0, n, BATCH):
-        yield order[start : start + BATCH]
+    for start in range(0, n, size):
+        yield order[start : start + size]
 
 
 def step(state: GloveState, pairs: Pairs, batch: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from search.errors import SourceError
 
 _MANY_WORDS = 1_000_000
+_WIDE = 300
 _SEEN_AT_LEAST = 5_000_000  # words that a small corpus is gone through for, all passes together
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 50
 
@@ -20,7 +21,8 @@ class WordSettings:
         window: words on either side that count as context; None is 5 for word2vec, 10 for GloVe.
         min_count: rarer words are left out; None is 5 from a million words on, 2 below.
         epochs: passes over the corpus (word2vec) or the co-occurrences (GloVe); None is 5 for word2vec on a large
-            corpus and up to 50 on a small one, 25 for GloVe.
+            corpus and up to 50 on a small one; for GloVe 50, and 100 on a small corpus or from 300 dimensions on
+            (Pennington et al. 2014, sec. 4.2; a small corpus gained from twice as many).
         negative: word2vec's negative samples for each context.
         most_words: only so many of the commonest words are kept.
         seed: the same texts, settings and seed give the same vectors.
@@ -54,6 +56,12 @@ class WordSettings:
         if self.min_count is not None:
             return self.min_count
         return 5 if n_words >= _MANY_WORDS else 2
+
+    def glove_passes(self, n_words: int) -> int:
+        """GloVe's `epochs` for a corpus of `n_words` words."""
+        if self.epochs is not None:
+            return self.epochs
+        return 100 if n_words < _MANY_WORDS or self.dim >= _WIDE else 50
 
     def passes(self, n_words: int) -> int:
         """word2vec's `epochs` for a corpus of `n_words` words."""
