@@ -5,19 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
-    from ingest.report import Options, Progress, Report
+    from ingest.learn.words.settings import WordSettings
+    from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
     from search.encoders.load import ModelChoice
 
 __all__ = [
     "EdgeFormat",
+    "Level",
     "ModelChoice",
     "NodeSettings",
     "Options",
     "Progress",
     "Report",
     "TextFormat",
+    "WordSettings",
     "graph",
     "images",
     "text",
@@ -26,12 +29,14 @@ __all__ = [
 
 _HOMES = {
     "EdgeFormat": "ingest.verbs",
+    "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
     "Options": "ingest.report",
     "Progress": "ingest.report",
     "Report": "ingest.report",
     "TextFormat": "ingest.sources.load",
+    "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
     "text": "ingest.verbs",

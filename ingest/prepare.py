@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from ingest.markup import Passage, cut_markup
 from ingest.passages import cut
-from ingest.pipeline import Ready
+from ingest.pipeline import Prepare, Ready
 from ingest.sources.contract import Item, Rejected
 from search.encoders.pictures import open_picture
 from search.errors import SourceError
 from search.types import WHOLE, Part
 
 if TYPE_CHECKING:
-    from search.encoders.contract import Cutter
+    from search.encoders.contract import TextModel
 
 _DECODERS = 2  # threads; PIL frees the interpreter while it decodes
 _DECODED_AHEAD = 4
@@ -32,7 +33,7 @@ class Passages:
     What is encoded of a passage of Markdown is the headings above it, then a line end, then the passage.
     """
 
-    def __init__(self, encoder: Callable[[], Cutter], tokens: int, overlap: int) -> None:
+    def __init__(self, encoder: Callable[[], TextModel], tokens: int, overlap: int) -> None:
         self._encoder = encoder
         self._tokens = tokens
         self._overlap = overlap
@@ -79,6 +80,36 @@ def tokens_in(offsets: NDArray[np.int32], parts: Sequence[Part]) -> int:
     starts = np.maximum.accumulate(offsets[:, 0])
     bounds = np.searchsorted(starts, [(part.start or 0, part.end or 0) for part in parts])
     return int((bounds[:, 1] - bounds[:, 0]).sum())
+
+
+class Known:
+    """Passes on what the model knows something of; a text all of whose passages are unknown to it is rejected."""
+
+    def __init__(self, prepare: Prepare, encoder: Callable[[], TextModel]) -> None:
+        self._prepare = prepare
+        self._encoder = encoder
+
+    def __call__(self, items: Sequence[Item]) -> Iterable[Ready | Rejected]:
+        outcome = list(self._prepare(items))
+        encoder = self._encoder()
+        texts = [str(one) for ready in outcome if isinstance(ready, Ready) for one in ready.encodable]
+        known = iter(encoder.knows(texts).tolist())
+        for one in outcome:
+            if isinstance(one, Rejected):
+                yield one
+                continue
+            stays = [next(known) for _ in one.encodable]
+            if all(stays):
+                yield one
+            elif any(stays):
+                parts = tuple(part for part, there in zip(one.parts, stays, strict=True) if there)
+                texts_ = tuple(text for text, there in zip(one.encodable, stays, strict=True) if there)
+                yield replace(one, parts=parts, encodable=texts_)
+            else:
+                item = one.item
+                place = item.file or str(item.record.uri or item.origin)
+                reason = f"no word of it is in the vocabulary of '{encoder.spec.model}'"
+                yield Rejected(place, reason, item.line, item.record.id)
 
 
 class Decoded:

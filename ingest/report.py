@@ -6,10 +6,31 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from ingest.sources.contract import Rejected
+from search.errors import SourceError
 from search.types import Json
+
+
+class Level(StrEnum):
+    """What of a text has a vector of its own."""
+
+    PASSAGE = "passage"
+    WORD = "word"
+
+    @classmethod
+    def named(cls, name: str) -> Level:
+        """The level of this name.
+
+        Raises:
+            SourceError: there is none.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            raise SourceError(f"there is no level '{name}'; use {' or '.join(cls)}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,16 +68,33 @@ def text(
         list[Path], typer.Argument(metavar="PATH...", help="Files, folders, archives; - is standard input.")
     ],
     collection: CollectionOption = HERE,
-    space: Space = "text",
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="S", help="Where the vectors go.", show_default="text, or words with --level word"
+        ),
+    ] = None,
     model: Annotated[
-        str, typer.Option(metavar="M", help="A Hugging Face encoder by name or folder, or openai:NAME.")
-    ] = ("all-MiniLM-L6-v2"),
+        str,
+        typer.Option(
+            metavar="M",
+            help="A Hugging Face encoder by name or folder; openai:NAME; a file of word vectors (word2vec, GloVe); "
+            "or word2vec, word2vec:cbow, glove: learned from these texts.",
+        ),
+    ] = "all-MiniLM-L6-v2",
+    level: Annotated[
+        str,
+        typer.Option(metavar="L", help="What has a vector: each passage, or each word (with word vectors)."),
+    ] = "passage",
     layer: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="N[,N]", help="Hidden layers to take the vectors from: 8, or -2,-1 averaged."),
     ] = None,
     pooling: Annotated[Optional[str], typer.Option(help="cls, mean, max or last.")] = None,  # noqa: UP045
-    dim: Annotated[Optional[int], typer.Option(help="Keep so many numbers of each vector.")] = None,  # noqa: UP045
+    dim: Annotated[
+        int | None,
+        typer.Option(help="Keep so many numbers of each vector; for words learned here, how many they have."),
+    ] = None,
     query_prompt: Annotated[Optional[str], typer.Option(help="Stands before each query.")] = None,  # noqa: UP045
     document_prompt: Annotated[Optional[str], typer.Option(help="Stands before each document.")] = None,  # noqa: UP045
     base_url: Annotated[
@@ -117,6 +134,7 @@ def text(
     """
     from ingest import verbs
     from ingest.cli.progress import progress
+    from ingest.report import Level
     from ingest.sources.load import TextFormat
     from search.encoders.load import ModelChoice
 
@@ -136,6 +154,7 @@ def text(
                 document_prompt=document_prompt,
                 base_url=base_url,
             ),
+            level=Level.named(level),
             space=space,
             prune=prune,
             dry_run=dry_run,
@@ -242,7 +261,7 @@ def vectors(
     strict: Strict = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Vectors made elsewhere: .npz (arrays ids, vectors), .npy (ids are row numbers), .jsonl (id, vector, …)."""
+    """Vectors made elsewhere: .npz (arrays ids, vectors), .npy (ids are row numbers), .jsonl (id, vector, …), words."""
     from ingest import verbs
     from ingest.cli.progress import progress
     from ingest.sources.vectors import read_vectors

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ingest.sources.contract import Rejected
+from search.encoders.word_files import read_words
 from search.errors import SourceError
 from search.types import Json
 from search.vectors import Vectors
@@ -28,7 +29,9 @@ class VectorFile:
 
 
 def read_vectors(path: Path) -> VectorFile:
-    """Read .npz (arrays `ids` and `vectors`), .npy (ids are row numbers) or .jsonl (id, vector, other fields).
+    """Read .npz (arrays `ids` and `vectors`), .npy (ids are row numbers), .jsonl (id, vector, other fields), or words.
+
+    Words are in word2vec text or binary, or GloVe text, these also gzipped: each word is an id.
 
     In .jsonl a line that cannot be used is rejected; the width is that of the first good line.
 
@@ -45,7 +48,30 @@ def read_vectors(path: Path) -> VectorFile:
         return VectorFile([str(row) for row in range(len(matrix))], matrix, None)
     if suffix in (".jsonl", ".ndjson"):
         return _jsonl(path)
-    raise SourceError(f"'{suffix}' is not a vector file; give .npz, .npy or .jsonl", str(path))
+    if suffix in (".txt", ".vec", ".bin", ".gz", ".safetensors"):
+        return _words(path)
+    raise SourceError(
+        f"'{suffix}' is not a vector file; give .npz, .npy, .jsonl, or word vectors (.txt, .vec, .bin, .gz)",
+        str(path),
+    )
+
+
+def _words(path: Path) -> VectorFile:
+    """A file of word vectors: each word is an id; its count, where the file has it, is metadata."""
+    table = read_words(path)
+    there = np.abs(table.vectors).max(axis=1) > 0
+    if not there.any():
+        raise SourceError("all of its vectors are zeros; give a file with some that are not", str(path))
+    rejected = [
+        Rejected(str(path), "the vector is all zeros", id=table.words[row]) for row in np.flatnonzero(~there)
+    ]
+    if table.repeated:
+        rejected.append(Rejected(str(path), f"{table.repeated} later rows are of words that stood before"))
+    metadata: list[Mapping[str, Json] | None] | None = None
+    if table.counts is not None:
+        metadata = [{"count": int(count)} for count in table.counts[there]]
+    ids = [word for word, kept in zip(table.words, there.tolist(), strict=True) if kept]
+    return VectorFile(ids, table.vectors[there], metadata, tuple(rejected))
 
 
 def _array(path: Path) -> Any:

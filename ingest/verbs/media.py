@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 from ingest import pipeline
 from ingest.pipeline import Job
-from ingest.report import Options, Report
+from ingest.report import Level, Options, Report
 from ingest.sources.load import BY_NAME, STDIN, TextFormat
 from ingest.verbs.opening import DEFAULT, Paths, listed, opened
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import PUBLISHED, ModelChoice
-from search.errors import SourceError
+from search.errors import ModelError, SourceError
 
 if TYPE_CHECKING:
+    from ingest.learn.words.settings import WordSettings
     from ingest.sources.pictures import PictureFolder
-    from search.encoders.contract import Cutter, Encoder
+    from search.encoders.contract import Encoder, TextModel
 
 TEXT_MODEL = "all-MiniLM-L6-v2"
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -35,7 +36,9 @@ def text(
     form: TextFormat = BY_NAME,
     model: str = TEXT_MODEL,
     choice: ModelChoice = PUBLISHED,
-    space: str = "text",
+    words: WordSettings | None = None,
+    level: Level = Level.PASSAGE,
+    space: str | None = None,
     prune: bool = False,
     dry_run: bool = False,
     options: Options = DEFAULT,
@@ -51,17 +54,22 @@ def text(
             (`{title}. {abstract}`); None finds it by its usual names.
         id: the field that holds the id, likewise.
         form: how to read what does not say so by its name.
-        model: a Hugging Face encoder by name, the folder of a checkpoint, or `openai:NAME` at an endpoint.
+        model: a Hugging Face encoder by name, the folder of a checkpoint, or `openai:NAME` at an endpoint; a file of
+            word vectors (word2vec, GloVe); or `word2vec`, `word2vec:cbow` or `glove`, learned from these texts.
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
-        space: where the vectors go.
+        words: how words are learned, where they are; None takes the usual settings.
+        level: what has a vector of its own: each passage, or each word of the vocabulary that stands in the texts
+            (a record of the kind "word", with its count); the latter only with word vectors.
+        space: where the vectors go; None is "text", or "words" at the level of words.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
         options: device, precision, passage length, progress.
 
     Raises:
-        SourceError: a path is missing, or nothing in it can be read as text.
+        SourceError: a path is missing, or nothing in it can be read as text, or learned from it.
         MissingExtra: a file that was named needs a package that is not installed.
         ModelUnavailable: the model cannot be had.
+        ModelError: the model has no vectors of words, and words were asked for; or the choice is not for it.
         CollectionError: the space was made by another model, or another process is writing.
     """
     from ingest.sources.load import text_source
@@ -71,17 +79,31 @@ def text(
         raise SourceError("what is missing from standard input is not gone; leave out --prune")
     source = text_source(files, text=text, id=id, form=form)
     settings = f"passages {options.passage_tokens} {options.passage_overlap}"
+    if space is None:
+        space = "words" if level is Level.WORD else "text"
+    if load.is_static(model):
+        from ingest.learn.words.settings import WordSettings
+        from ingest.verbs.words import WordsRun, static_text
+
+        run = WordsRun(space, model, choice, level, words or WordSettings(), prune, options)
+        return static_text(collection, source, run, settings, dry_run=dry_run)
+    if level is Level.WORD:
+        raise ModelError(
+            f"'{model}' has no vectors of words alone; name a file of word vectors, word2vec or glove"
+        )
+    if words is not None:
+        raise ModelError(f"'{model}' is not learned from texts; leave out how words are learned")
     if dry_run:
         with opened(collection, must_write=False) as there:
             return pipeline.forecast(there, source, space, model, settings, prune=prune)
-    from ingest.prepare import Passages
+    from ingest.prepare import Known, Passages
 
     @cache
-    def encoder() -> Cutter:
-        from search.encoders.contract import Cutter
+    def encoder() -> TextModel:
+        from search.encoders.contract import TextModel
 
         loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
-        if not isinstance(loaded, Cutter):
+        if not isinstance(loaded, TextModel):
             raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
         return loaded
 
@@ -91,7 +113,7 @@ def text(
         space,
         model,
         encoder,
-        Passages(encoder, options.passage_tokens, options.passage_overlap),
+        Known(Passages(encoder, options.passage_tokens, options.passage_overlap), encoder),
         settings,
         prune=prune,
     )

@@ -19,6 +19,8 @@ Role: TypeAlias = Literal["document", "query"]
 Item: TypeAlias = str | Path | Image  # a str is words, a Path or an Image is a picture
 Vectors: TypeAlias = NDArray[np.float32]
 
+PROBES = ("nearkin finds the nearest kin", "Ein Satz über Äpfel und Birnen.", "def add(a, b): return a + b")
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -57,8 +59,12 @@ class Encoder(ABC):
         """
         return Attempt(self.encode(items), np.ones(len(items), dtype=np.bool_))
 
+    def probe_texts(self) -> tuple[str, ...]:
+        """Texts that it can encode, the same ones each time, by whose vectors a changed model is noticed."""
+        return PROBES
 
-class Cutter(Encoder):
+
+class TextModel(Encoder):
     """An encoder of texts that also says where a text may be cut, so that the pieces fit it.
 
     `max_tokens` is how many tokens of a document it sees, beside what it adds itself.
@@ -72,3 +78,7 @@ class Cutter(Encoder):
 
         Without special tokens, without prompts, and of the whole text, however long.
         """
+
+    def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) whether each text can be encoded; a model with a fixed vocabulary of words may know none of it."""
+        return np.ones(len(texts), dtype=np.bool_)

@@ -62,13 +62,14 @@ class ModelChoice:
 
 
 PUBLISHED = ModelChoice()
+LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts that are ingested
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
     """The encoder of this name: `torchvision:NAME`, `timm:NAME`, `openai:NAME`, CLIP, or a Hugging Face text encoder.
 
     Args:
-        model: the name, or the path of a checkpoint's folder.
+        model: the name, or the path of a checkpoint's folder or of a file of word vectors.
         choice: what else was said of it.
         device: where and how precisely to run it.
 
@@ -105,11 +106,21 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
             query_prompt=choice.query_prompt,
             document_prompt=choice.document_prompt,
         )
+    if is_static(model):
+        choice.only(model)
+        from search.encoders.static import StaticEncoder
+
+        return StaticEncoder.from_name(model)
     if _is_clip(model):
         choice.only(model)
         from search.encoders.clip import ClipEncoder
 
         return ClipEncoder.from_name(model, device=device.name, precision=device.precision)
+    from search.encoders.distilled import DistilledEncoder, is_distilled
+
+    if is_distilled(model):
+        choice.only(model, "dim")
+        return DistilledEncoder.from_name(model, dim=choice.dim)
     choice.only(model, "query_prompt", "document_prompt")
     from search.encoders.text import TextEncoder
 
@@ -153,6 +164,14 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         from search.encoders.remote import RemoteEncoder
 
         return RemoteEncoder.from_spec(spec)
+    if spec.family == "static":
+        from search.encoders.static import StaticEncoder
+
+        return StaticEncoder.from_spec(spec, data=data)
+    if spec.family == "model2vec":
+        from search.encoders.distilled import DistilledEncoder
+
+        return DistilledEncoder.from_spec(spec)
     if spec.family == "text":
         from search.encoders.text import TextEncoder
 
@@ -160,6 +179,18 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
     raise ModelUnavailable(
         f"this nearkin has no encoder family '{spec.family}'; upgrade it, or ask by id or vector"
     )
+
+
+def is_static(model: str) -> bool:
+    """Whether this names a file of word vectors, or a method that learns them from texts (word2vec, glove)."""
+    path = Path(model).expanduser()
+    if model in LEARNED_WORDS or path.suffix.lower() in (".kv", ".vec", ".bin", ".txt", ".gz", ".npz"):
+        return True
+    if not path.is_file():
+        return False
+    from search.encoders.word_files import is_word_file
+
+    return is_word_file(path)
 
 
 def _is_clip(model: str) -> bool:

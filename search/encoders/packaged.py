@@ -78,6 +78,12 @@ def locate(model: str) -> Path:
     )
 
 
+def cached(model: str) -> Path | None:
+    """The folder of a model of this name in the hub's cache on this machine, or None."""
+    names = [model] if "/" in model else [model, f"{ORGANISATION}/{model}"]
+    return next((folder for name in names if (folder := _in_cache(name)) is not None), None)
+
+
 def file_sha256(path: Path) -> str:
     """The sha256 of a file, in hex; computed once per process as long as size and time of change stay."""
     real = path.resolve()

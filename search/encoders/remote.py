@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.encoders.contract import Attempt, Cutter, Item, Role, Vectors
+from search.encoders.contract import Attempt, Item, Role, TextModel, Vectors
 from search.encoders.endpoint import BASE_URL_NAME, OPENAI, PATIENT, Endpoint, Patience, Refused, Stopped
 from search.errors import EncoderDrift, ModelError, WrongModality
 from search.types import EncoderSpec, Json, Modality
@@ -37,7 +37,7 @@ _TOO_MUCH = re.compile(
 )
 
 
-class RemoteEncoder(Cutter):
+class RemoteEncoder(TextModel):
     """A model behind an address: words in, unit vectors out.
 
     May be used from several threads. `tokens_used` is what the endpoint has counted until now.

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers.utils import logging as transformers_logging
 
-from search.encoders.contract import Cutter, Item, Role, Vectors
+from search.encoders.contract import Item, Role, TextModel, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.packaged import file_sha256, locate, read_json, weight_files
 from search.errors import EncoderDrift, ModelError, ModelUnavailable, WrongModality
@@ -48,7 +48,7 @@ LOAD_ERRORS = (
 )
 
 
-class TextEncoder(Cutter):
+class TextEncoder(TextModel):
     """A transformer with its pooling: words in, unit vectors out.
 
     `max_tokens` is how many tokens of a document fit in its window, beside the `special_tokens` that the

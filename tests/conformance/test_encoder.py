@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,16 +16,23 @@ from PIL import Image
 from torchvision import models
 
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
+from ingest.learn.words.corpus import Corpus
+from ingest.learn.words.glove import learn_glove
+from ingest.learn.words.settings import WordSettings
+from ingest.learn.words.word2vec import learn_word2vec
 from search.encoders.clip import ClipEncoder
 from search.encoders.contract import Encoder, Item, Vectors
+from search.encoders.load import load_named, load_spec
 from search.encoders.patches import PatchesEncoder
 from search.encoders.remote import RemoteEncoder
+from search.encoders.static import StaticEncoder, first_component
 from search.encoders.text import TextEncoder
 from search.encoders.torchvision_networks import TorchvisionEncoder
 from search.errors import SourceError, WrongModality
 from search.types import EncoderSpec
 from tests.endpoint import served
 from tests.search.test_clip import save_tiny_clip
+from tests.search.test_distilled import save_model2vec
 from tests.search.test_text_encoder import save_bert
 
 SERVERS = ExitStack()  # closed when the tests of this file are over
@@ -67,6 +75,38 @@ def clip_case(folder: Path) -> Case:
     return Case(encoder, lambda spec: ClipEncoder.from_spec(spec, device="cpu"), [*pictures(), *words])
 
 
+WORDS = ["red", "coat", "blue", "shoes", "hat", "two"]
+WORD_TEXTS = ["a red coat", "two blue shoes", "hat", "red hat, red shoes and a coat"]
+
+
+def static_case(folder: Path) -> Case:
+    """A word2vec file, asked with a common component as ingest learns it."""
+    rows = np.random.default_rng(0).normal(size=(len(WORDS), 5)).astype(np.float32)
+    lines = [f"{word} {' '.join(map(repr, row.tolist()))}" for word, row in zip(WORDS, rows, strict=True)]
+    (folder / "words.vec").write_text("6 5\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    encoder = load_named(str(folder / "words.vec"))
+    assert isinstance(encoder, StaticEncoder)
+    return Case(encoder.with_component(first_component(rows)), load_spec, WORD_TEXTS)
+
+
+def learned_case(method: str) -> Case:
+    lines = [*WORD_TEXTS, "blue coat", "red shoes"] * 5
+    with Corpus(lines) as corpus:
+        settings = WordSettings(dim=8, epochs=3)
+        learn = (
+            learn_glove(corpus, settings, device="cpu")
+            if method == "glove"
+            else learn_word2vec(corpus, settings)
+        )
+    data = learn.to_bytes()
+    encoder = StaticEncoder(learn, name=method, weights=hashlib.sha256(data).hexdigest())
+    return Case(encoder, lambda spec: load_spec(spec, data=data), WORD_TEXTS)
+
+
+def model2vec_case(folder: Path) -> Case:
+    return Case(load_named(str(save_model2vec(folder))), load_spec, WORD_TEXTS)
+
+
 def text_case(folder: Path) -> Case:
     encoder = TextEncoder.from_name(str(save_bert(folder)), device="cpu")
     words = ["a red coat", "two blue shoes on a table", "hat", "one two three four five six seven eight"]
@@ -87,6 +127,10 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "clip": clip_case,
     "text": text_case,
     "remote": remote_case,
+    "static": static_case,
+    "word2vec": lambda folder: learned_case("word2vec"),
+    "glove": lambda folder: learned_case("glove"),
+    "model2vec": model2vec_case,
 }
 
 

@@ -18,13 +18,13 @@ from ingest.reuse import Memo
 from ingest.sources.contract import Item, Rejected
 from search.catalog import inputs
 from search.collection import Collection
-from search.encoders.contract import Cutter, Role, Vectors
 from search.encoders.contract import Item as Encodable
+from search.encoders.contract import Role, TextModel, Vectors
 from search.types import Part
 from tests.letters import LetterEncoder, Words, job
 
 
-class LetterCutter(LetterEncoder, Cutter):
+class LetterModel(LetterEncoder, TextModel):
     """Letters, and words as tokens."""
 
     max_tokens = 100
@@ -46,7 +46,7 @@ def encoded(encoder: LetterEncoder) -> list[str]:
     return encoder.calls[3:]
 
 
-def passages(encoder: LetterCutter, settings: str = "8 words") -> pipeline.Job:
+def passages(encoder: LetterModel, settings: str = "8 words") -> pipeline.Job:
     return pipeline.Job("text", "letters", lambda: encoder, Passages(lambda: encoder, 8, 0), settings)
 
 
@@ -92,7 +92,7 @@ def test_equal_texts_in_a_run_are_encoded_once_each_with_its_vector(shelf, monke
 
 
 def test_of_a_changed_text_only_the_changed_passages_are_encoded(shelf):
-    first, again = LetterCutter(), LetterCutter()
+    first, again = LetterModel(), LetterModel()
     sentences = [sentence(n) for n in range(6)]
     pipeline.fill(shelf, Words({"book": "".join(sentences), "other": "q q q"}), passages(first), QUIET)
     assert [text + " " for text in encoded(first) if text != "q q q"] == sentences
@@ -104,16 +104,16 @@ def test_of_a_changed_text_only_the_changed_passages_are_encoded(shelf):
 
 
 def test_other_settings_reuse_nothing(shelf):
-    pipeline.fill(shelf, Words({"book": sentence(1) + sentence(2)}), passages(LetterCutter()), QUIET)
-    again = LetterCutter()
+    pipeline.fill(shelf, Words({"book": sentence(1) + sentence(2)}), passages(LetterModel()), QUIET)
+    again = LetterModel()
     report = pipeline.fill(shelf, Words({"book": sentence(1) + sentence(3)}), passages(again, "other"), QUIET)
     assert (len(again.calls), report.reused) == (2, 0)
 
 
 def test_a_text_that_moved_is_not_encoded_again(shelf):
     text = sentence(1) + sentence(2)
-    pipeline.fill(shelf, Words({"old": text, "else": sentence(3)}), passages(LetterCutter()), QUIET)
-    again = LetterCutter()
+    pipeline.fill(shelf, Words({"old": text, "else": sentence(3)}), passages(LetterModel()), QUIET)
+    again = LetterModel()
     report = pipeline.fill(
         shelf, Words({"new": text, "near": text + sentence(4)}, "/elsewhere"), passages(again), QUIET
     )
@@ -127,8 +127,8 @@ def test_a_hash_alone_is_not_trusted(shelf, monkeypatch):
     from ingest.sync import Sync
 
     monkeypatch.setattr(Sync, "content", lambda self, item: b"01234567")
-    pipeline.fill(shelf, Words({"old": sentence(1)}), passages(LetterCutter()), QUIET)
-    again = LetterCutter()
+    pipeline.fill(shelf, Words({"old": sentence(1)}), passages(LetterModel()), QUIET)
+    again = LetterModel()
     pipeline.fill(shelf, Words({"new": sentence(2)}), passages(again), QUIET)
     assert again.calls == [sentence(2).strip()]
     assert agrees(shelf, "new")
@@ -136,10 +136,10 @@ def test_a_hash_alone_is_not_trusted(shelf, monkeypatch):
 
 def test_a_collection_of_before_is_unchanged_and_reuses_nothing(shelf):
     texts = {"book": sentence(1) + sentence(2), "other": sentence(3)}
-    pipeline.fill(shelf, Words(texts), passages(LetterCutter()), QUIET)
+    pipeline.fill(shelf, Words(texts), passages(LetterModel()), QUIET)
     with shelf.writing(), shelf.database.writing() as transaction:  # as digests were until now
         transaction.sql("update synced set digest = substr(digest, 1, 16)", ())
-    again = LetterCutter()
+    again = LetterModel()
     report = pipeline.fill(shelf, Words(texts), passages(again), QUIET)
     assert (report.unchanged, again.calls) == (2, [])
     texts["book"] = sentence(1) + sentence(4)
@@ -189,7 +189,7 @@ def test_a_handful_is_full_by_its_tokens(shelf, monkeypatch):
     monkeypatch.setattr(pipeline, "_TOKENS_AT_ONCE", 16)
     sizes: list[int] = []
 
-    class Counting(LetterCutter):
+    class Counting(LetterModel):
         def encode(self, items: Sequence[Encodable], *, role: Role = "document") -> Vectors:
             sizes.append(len(items))
             return super().encode(items, role=role)
@@ -207,7 +207,7 @@ def test_tokens_in_passages_are_counted():
 
 
 def test_stages_are_busy_seconds(shelf):
-    report = pipeline.fill(shelf, Words({"a": sentence(1)}), passages(LetterCutter()), QUIET)
+    report = pipeline.fill(shelf, Words({"a": sentence(1)}), passages(LetterModel()), QUIET)
     assert set(report.stages) == {"read", "compare", "prepare", "encode", "commit", "index"}
     assert all(0 <= seconds <= report.seconds for seconds in report.stages.values())
 
