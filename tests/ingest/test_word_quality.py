@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_sif_is_better_than_the_plain_mean_on_sentences(shared_data: Shared) -> 
     assert plain_encoder.knows(texts).all()
     sif = with_component(plain_encoder, texts).encode(texts)
     at, ends = plain_encoder.rows_of(texts)
-    plain = unit(np.array([table.vectors[at[a:b]].mean(0) for a, b in zip(ends[:-1], ends[1:], strict=True)]))
+    plain = unit(np.array([table.vectors[at[a:b]].mean(0) for a, b in pairwise(ends)]))
     n = len(rows)
     by_sif = float(spearmanr(sentence_scores(sif, n), people).statistic)
     by_mean = float(spearmanr(sentence_scores(plain, n), people).statistic)
