@@ -13,6 +13,22 @@ from search.types import Json
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would take, by a dry run.
+
+    `passages` and `tokens` are those that would be encoded, equal texts once in `tokens`; `seconds` the whole run
+    from loading the model on (None for a model that runs elsewhere); `memory_bytes` the most memory of the process
+    (None where the system does not tell it); `disk_bytes` what the collection would grow by.
+    """
+
+    seconds: float | None
+    memory_bytes: int | None
+    disk_bytes: int
+    passages: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of a run.
 
@@ -21,7 +37,8 @@ class Report:
     as an input there was so broken that even its id could not be read. `reused` counts the vectors that were
     taken from an equal text instead of being encoded, `tokens` what a remote model has counted (None: nobody
     counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap). With
-    `dry_run` nothing was written: the counts say what would have been.
+    `dry_run` nothing was written: the counts say what would have been, `forecast` what it would take (texts only),
+    or `no_forecast` why that cannot be said.
     """
 
     collection: str
@@ -41,6 +58,8 @@ class Report:
     unpruned: tuple[str, ...] = ()
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+    forecast: Forecast | None = None
+    no_forecast: str | None = None
 
     @property
     def written(self) -> int:

@@ -51,7 +51,7 @@ def text(
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
-        dry_run: say what would be done, and do nothing.
+        dry_run: say what would be done and, from a timed sample, what it would take; and do nothing.
         options: device, precision, passage length, progress.
 
     Raises:
@@ -63,9 +63,6 @@ def text(
 
     source = text_source(listed(paths), text=text, id=id)
     settings = f"passages {options.passage_tokens} {options.passage_overlap}"
-    if dry_run:
-        with opened(collection, must_write=False) as there:
-            return pipeline.forecast(there, source, space, model, settings, prune=prune)
     from ingest.prepare import Passages
 
     @cache
@@ -77,7 +74,7 @@ def text(
             raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
         return loaded
 
-    if choice != PUBLISHED:
+    if choice != PUBLISHED and not dry_run:
         encoder()  # the name does not say whether the space was made with these
     job = Job(
         space,
@@ -87,6 +84,12 @@ def text(
         settings,
         prune=prune,
     )
+    if dry_run:
+        from ingest.forecast import Outlook
+
+        with opened(collection, must_write=False) as known:
+            wanted = (space, model, settings)
+            return pipeline.forecast(known, source, wanted, prune=prune, seer=Outlook(job))
     with _filled(collection, job) as there:
         return pipeline.fill(there, source, job, options.progress)
 
@@ -129,7 +132,7 @@ def images(
     source = PictureFolder(listed(paths))
     if dry_run:
         with opened(collection, must_write=False) as there:
-            return pipeline.forecast(there, source, space, model, "pictures", prune=prune)
+            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
     from ingest.prepare import Decoded
 
     if model == "patches":
