@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from ingest.report import Progress, Report, write_rejects
+from ingest.report import Forecast, Progress, Report, write_rejects
 from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
@@ -24,13 +24,13 @@ from search.collection import Collection
 from search.encoders import probes
 from search.encoders.contract import Attempt, Encoder
 from search.encoders.contract import Item as Encodable
-from search.errors import QueryError
+from search.errors import MissingExtra, ModelError, QueryError
 from search.types import Part, Space
 from search.vectors import Vectors
 from search.writer import Writer
 
 _READ_AT_ONCE = 256  # inputs compared with the catalog in one question
-_ENCODE_AT_ONCE = 4096  # parts encoded, and committed, together; enough to sort by length within
+ENCODE_AT_ONCE = 4096  # parts encoded, and committed, together; enough to sort by length within
 _TOKENS_AT_ONCE = 131_072  # of such a handful, where tokens are counted
 _AHEAD = 2  # how many such handfuls a stage may be ahead of the next
 
@@ -74,6 +74,16 @@ class Job:
     settings: str
     learned: bytes | None = None
     prune: bool = False
+
+
+class Seer(Protocol):
+    """Is shown what a run would encode, and says what that will take; `ingest.forecast` has one."""
+
+    def see(self, items: Sequence[Item]) -> None:
+        """Take in the next inputs."""
+
+    def told(self, reading_s: float, rows_there: int) -> Forecast:
+        """The forecast."""
 
 
 class Ahead(Generic[Thing]):
@@ -183,24 +193,57 @@ class Tally:
 
 
 def forecast(
-    collection: Collection | None, source: Source, job_space: str, model: str, settings: str, *, prune: bool
+    collection: Collection | None,
+    source: Source,
+    wanted: tuple[str, str, str],
+    *,
+    prune: bool,
+    seer: Seer | None = None,
 ) -> Report:
-    """What a run would do, without encoding or writing anything."""
+    """What a run would do, without storing anything.
+
+    Args:
+        collection: None where there is none yet.
+        source: what would be read.
+        wanted: the space, the model and the settings, as in `Job`.
+        prune: whether the run would prune.
+        seer: says what it would take; None leaves that out.
+    """
     started = time.perf_counter()
     tally = Tally()
-    space = None if collection is None else collection.spaces().get(job_space)
+    name, model, settings = wanted
+    space = None if collection is None else collection.spaces().get(name)
     sync = Sync(None if collection is None else collection.database, space, settings)
-    for inputs in chunks(source, _READ_AT_ONCE):
-        sorted_ = sync.sort(inputs)
+    reason = None
+    for inputs in _read(source, tally):
+        with tally.timed("compare"):
+            sorted_ = sync.sort(inputs)
         tally.take(inputs)
         tally.added += len(sorted_.new)
         tally.updated += len(sorted_.changed)
         tally.unchanged += sorted_.unchanged
         tally.rejected += sorted_.rejected
+        todo = sorted_.new + sorted_.changed
+        if seer is not None and reason is None and todo:
+            try:
+                seer.see(todo)
+            except (ModelError, MissingExtra) as error:  # the counts can be had all the same
+                reason = str(error)
     if prune:
         tally.removed = len(sync.gone(source.origins))
         tally.unpruned = tuple(sync.doubtful(source.origins))
-    return tally.report(collection, job_space, model, started, dry_run=True)
+    report = tally.report(collection, name, model, started, dry_run=True)
+    if seer is None or reason is not None or not report.written:
+        return replace(report, no_forecast=reason)
+    rows_there = 0
+    if collection is not None and space is not None:
+        with collection.database.reading() as transaction:
+            rows_there = reads.rows_in(transaction, space)
+    try:
+        told = seer.told(tally.stages["read"] + tally.stages["compare"], rows_there)
+    except (ModelError, MissingExtra) as error:
+        return replace(report, no_forecast=str(error))
+    return replace(report, forecast=told, vectors=told.passages)
 
 
 def fill(collection: Collection, source: Source, job: Job, progress: Progress) -> Report:
@@ -340,7 +383,7 @@ class _Handful:
         self.parts += len(one.parts)
         self.tokens += one.tokens
         self.weight += one.weight
-        return self.parts >= _ENCODE_AT_ONCE or self.tokens >= _TOKENS_AT_ONCE or self.weight >= 1
+        return self.parts >= ENCODE_AT_ONCE or self.tokens >= _TOKENS_AT_ONCE or self.weight >= 1
 
 
 def _prepare(job: Job, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
@@ -383,6 +426,6 @@ def _commit(
 def _prune(writer: Writer, space: Space, sync: Sync, source: Source) -> int:
     gone = sync.gone(source.origins)
     return sum(
-        writer.withdraw(gone[begin : begin + _ENCODE_AT_ONCE], space)
-        for begin in range(0, len(gone), _ENCODE_AT_ONCE)
+        writer.withdraw(gone[begin : begin + ENCODE_AT_ONCE], space)
+        for begin in range(0, len(gone), ENCODE_AT_ONCE)
     )

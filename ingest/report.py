@@ -34,6 +34,22 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would take, by a dry run.
+
+    `passages` and `tokens` are those that would be encoded, equal texts once in `tokens`; `seconds` the whole run
+    from loading the model on (None for a model that runs elsewhere); `memory_bytes` the most memory of the process
+    (None where the system does not tell it); `disk_bytes` what the collection would grow by.
+    """
+
+    seconds: float | None
+    memory_bytes: int | None
+    disk_bytes: int
+    passages: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of a run.
 
@@ -43,7 +59,8 @@ class Report:
     taken from an equal text instead of being encoded, `tokens` what a remote model has counted (None: nobody
     counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap). `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
-    written: the counts say what would have been.
+    written: the counts say what would have been, `forecast` what it would take (texts only), or `no_forecast` why
+    that cannot be said.
     """
 
     collection: str
@@ -64,6 +81,8 @@ class Report:
     decoded: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+    forecast: Forecast | None = None
+    no_forecast: str | None = None
 
     @property
     def written(self) -> int:

@@ -41,14 +41,17 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
         reused = f" ({report.reused:,} of equal texts, not encoded again)" if report.reused else ""
         cost = "" if report.tokens is None else f"; {report.tokens:,} tokens, as the endpoint counts them"
         rate = report.written / report.seconds if report.seconds else 0
+        took = f"{report.seconds:.1f} s ({rate:,.0f} records/s)"
+        done = "" if report.dry_run else f"; {report.vectors:,} vectors{reused} in {took}{cost}"
         output.say(  # not an answer: `nearkin ingest … && nearkin search … --json` leaves JSON alone on stdout
             f"space '{report.space}' ({report.model}): {report.added:,} {would}added, {report.updated:,} updated, "
-            f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected; "
-            f"{report.vectors:,} vectors{reused} in {report.seconds:.1f} s ({rate:,.0f} records/s){cost}"
+            f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected{done}"
         )
     if report.decoded:
         counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
         output.say(f"inputs that were not UTF-8 were read as {counts}")
+    if not as_json:
+        _foretell(report)
     for path in report.unpruned:
         output.say(
             f"nothing from {path} was removed: an input there has no readable id; mend it and run again"
@@ -60,6 +63,19 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             raise SourceError(
                 f"{report.rejected:,} inputs were skipped and --strict was given; mend or remove them"
             )
+
+
+def _foretell(report: Report) -> None:
+    told = report.forecast
+    if told is not None:
+        time = "" if told.seconds is None else f"about {told.seconds:,.0f} s, "
+        memory = "" if told.memory_bytes is None else f"{told.memory_bytes / 1e6:,.0f} MB of memory, "
+        output.say(
+            f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: "
+            f"{told.passages:,} passages, {told.tokens:,} tokens to encode"
+        )
+    elif report.no_forecast is not None:
+        output.say(f"what it would take cannot be said: {report.no_forecast}")
 
 
 @app.command()

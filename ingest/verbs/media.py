@@ -62,7 +62,7 @@ def text(
             (a record of the kind "word", with its count); the latter only with word vectors.
         space: where the vectors go; None is "text", or "words" at the level of words.
         prune: remove records that came from these paths before and have vanished from them.
-        dry_run: say what would be done, and do nothing.
+        dry_run: say what would be done and, from a timed sample, what it would take; and do nothing.
         options: device, precision, passage length, progress.
 
     Raises:
@@ -93,9 +93,6 @@ def text(
         )
     if words is not None:
         raise ModelError(f"'{model}' is not learned from texts; leave out how words are learned")
-    if dry_run:
-        with opened(collection, must_write=False) as there:
-            return pipeline.forecast(there, source, space, model, settings, prune=prune)
     from ingest.prepare import Known, Passages
 
     @cache
@@ -107,7 +104,7 @@ def text(
             raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
         return loaded
 
-    if choice != PUBLISHED:
+    if choice != PUBLISHED and not dry_run:
         encoder()  # the name does not say whether the space was made with these
     job = Job(
         space,
@@ -117,6 +114,12 @@ def text(
         settings,
         prune=prune,
     )
+    if dry_run:
+        from ingest.forecast import Outlook
+
+        with opened(collection, must_write=False) as known:
+            wanted = (space, model, settings)
+            return pipeline.forecast(known, source, wanted, prune=prune, seer=Outlook(job))
     with _filled(collection, job) as there:
         return pipeline.fill(there, source, job, options.progress)
 
@@ -159,7 +162,7 @@ def images(
     source = PictureFolder(listed(paths))
     if dry_run:
         with opened(collection, must_write=False) as there:
-            return pipeline.forecast(there, source, space, model, "pictures", prune=prune)
+            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
     from ingest.prepare import Decoded
 
     if model == "patches":

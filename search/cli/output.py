@@ -131,3 +131,16 @@ def info(told: Mapping[str, Any]) -> None:
             "1 (exact)" if exact else f"{index['recall']:.3f}",
         )
     out.print(table)
+
+
+def models(found: Sequence[Mapping[str, Any]]) -> None:
+    """The models on this machine."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "kind", "MB", "dim", "speed here", "where"):
+        table.add_column(name, justify="right" if name in ("MB", "dim") else "left", overflow="fold")
+    for one in found:
+        speeds = [f"{s['per_s']:,.0f} {s['what']}/s ({s['device']}, {s['precision']})" for s in one["speeds"]]
+        size = "" if one["bytes"] is None else f"{one['bytes'] / 1e6:,.0f}"
+        told = ("" if one["dim"] is None else str(one["dim"]), "\n".join(speeds))
+        table.add_row(escape(one["model"]), one["kind"], size, *told, escape(one["where"]))
+    console().print(table)

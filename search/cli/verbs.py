@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from search.cli import output
-from search.errors import CollectionError, UnknownRecord
+from search.errors import CollectionError, ModelError, UnknownRecord
 
 CollectionOption = Annotated[
     Path,
@@ -200,21 +200,54 @@ def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> N
         raise CollectionError(f"{len(found)} problems found in {collection}; see above for each")
 
 
-def models(as_json: JsonOption = False) -> None:
-    """List the models that are on this machine, and say how others are named."""
+def models(
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[MODEL]", help="Which one to measure; all that are here if none is named."),
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time a short sample, and remember it.")] = False,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that are on this machine with size and speed, and say how others are named."""
     from search.encoders.available import here
 
+    if measure:
+        _measure([model] if model else None, device, precision)
+    elif model or (device, precision) != ("auto", "auto"):
+        raise typer.BadParameter(
+            "a model, a device or a precision is for --measure; add it", param_hint="--measure"
+        )
     found = here()
     if as_json:
         output.document(found)
         return
-    output.console().print("On this machine:")
-    for one in found:
-        output.console().print(f"  {one['model']:<44} {one['kind']:<6} {one['where']}", soft_wrap=True)
+    output.models(found)
     output.console().print(
         "By name, fetched when first used: any Hugging Face text encoder, clip-ViT-B-32 and its kin,\n"
-        "torchvision:NAME (torchvision:resnet50 …), timm:NAME. Learned from your data: patches, node2vec, deepwalk."
+        "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
+        "Learned from your data: patches, node2vec, deepwalk."
     )
+
+
+def _measure(models: list[str] | None, device: str, precision: str) -> None:
+    """Measure these, or all that are here; one of all that cannot be run is told and passed over."""
+    from search.encoders import measured
+    from search.encoders.available import here
+    from search.encoders.load import Device
+
+    chosen = models or [str(one["model"]) for one in here() if one["bytes"] is not None]
+    for name in chosen:
+        try:
+            speed = measured.measure(name, Device(device, precision))
+        except ModelError as error:
+            if models:
+                raise
+            output.say(f"{name} was not measured: {error}")
+            continue
+        measured.remember(speed)
+        output.say(f"{name}: {speed.per_s:,.0f} {speed.what}/s on {speed.device} in {speed.precision}")
 
 
 def must_exist(collection: Path) -> None:

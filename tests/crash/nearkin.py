@@ -60,7 +60,7 @@ def main() -> None:
     """Run what was asked for."""
     happening = Happening(**json.loads(sys.argv[1]))
     ingest.verbs.given.ROWS_PER_COMMIT = PER_COMMIT
-    ingest.pipeline._ENCODE_AT_ONCE = PER_COMMIT
+    ingest.pipeline.ENCODE_AT_ONCE = PER_COMMIT
     choose.FLAT_UP_TO = FLAT_UP_TO
     reached: Counter[Step] = Counter()
 

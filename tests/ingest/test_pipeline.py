@@ -121,7 +121,7 @@ def test_a_record_the_catalog_refuses_does_not_stop_those_beside_it(shelf):
 
 def test_a_run_that_breaks_keeps_its_commits_and_the_next_goes_on(shelf, monkeypatch):
     monkeypatch.setattr(pipeline, "_READ_AT_ONCE", 10)
-    monkeypatch.setattr(pipeline, "_ENCODE_AT_ONCE", 10)
+    monkeypatch.setattr(pipeline, "ENCODE_AT_ONCE", 10)
     texts = {f"r{number}": "abc"[number % 3] * (number + 1) for number in range(100)}
     broken = {**dict(itertools.islice(texts.items(), 55)), "boom": SourceError("the disk went away")}
 
@@ -144,7 +144,7 @@ def test_a_forecast_counts_and_writes_nothing(shelf):
     before = shelf.info()["commit"]
 
     told = pipeline.forecast(
-        shelf, Words({"one": "abc", "two": "zz", "new": "n"}), "text", "letters", "whole", prune=True
+        shelf, Words({"one": "abc", "two": "zz", "new": "n"}), ("text", "letters", "whole"), prune=True
     )
 
     assert (told.added, told.updated, told.unchanged, told.removed) == (1, 1, 1, 2)

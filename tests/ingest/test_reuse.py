@@ -81,7 +81,7 @@ def agrees(shelf: Collection, id: str) -> bool:
 
 def test_equal_texts_in_a_run_are_encoded_once_each_with_its_vector(shelf, monkeypatch):
     monkeypatch.setattr(pipeline, "_READ_AT_ONCE", 3)
-    monkeypatch.setattr(pipeline, "_ENCODE_AT_ONCE", 4)
+    monkeypatch.setattr(pipeline, "ENCODE_AT_ONCE", 4)
     encoder = LetterEncoder()
     texts = {f"r{n}": ("abc", "aab", "xyz")[n % 3] for n in range(30)}
     report = pipeline.fill(shelf, Words(texts), job(encoder), QUIET)
