@@ -61,7 +61,17 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
 def text(
     paths: Paths,
     collection: CollectionOption = HERE,
-    space: Space = "text",
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="S", help="Where the vectors go.", show_default="text; words at level word"),
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="What has a vector: each passage, or each word in its context.")
+    ] = "passage",
+    words: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="W,W…", help="At level word: which words.", show_default="all"),
+    ] = None,
     model: Annotated[str, typer.Option(metavar="M", help="A Hugging Face encoder, by name or folder.")] = (
         "all-MiniLM-L6-v2"
     ),
@@ -108,6 +118,8 @@ def text(
                 document_prompt=document_prompt,
                 base_url=base_url,
             ),
+            level=level,
+            words=[] if words is None else words.split(","),
             space=space,
             prune=prune,
             dry_run=dry_run,

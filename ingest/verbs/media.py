@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +20,18 @@ from search.encoders.load import PUBLISHED, ModelChoice
 from search.errors import SourceError
 
 if TYPE_CHECKING:
+    from ingest.sources.contract import Source
     from ingest.sources.pictures import PictureFolder
     from search.encoders.contract import Encoder
     from search.encoders.text import TextEncoder
+
+
+class Level(StrEnum):
+    """What of a text has a vector of its own."""
+
+    PASSAGE = "passage"
+    WORD = "word"
+
 
 TEXT_MODEL = "all-MiniLM-L6-v2"
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -34,7 +45,9 @@ def text(
     id: str | None = None,
     model: str = TEXT_MODEL,
     choice: ModelChoice = PUBLISHED,
-    space: str = "text",
+    level: str = Level.PASSAGE,
+    words: Sequence[str] = (),
+    space: str | None = None,
     prune: bool = False,
     dry_run: bool = False,
     options: Options = DEFAULT,
@@ -50,19 +63,25 @@ def text(
         id: the column or field that holds the id; None finds it by its usual names.
         model: a Hugging Face encoder by name, or the folder of a checkpoint.
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
-        space: where the vectors go.
+        level: what has a vector: each "passage", or each "word" in the context that it stands in.
+        words: at level word, those to take, whatever their case; none means all. Another choice replaces the former.
+        space: where the vectors go; None means text, or words at level word.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
         options: device, precision, passage length, progress.
 
     Raises:
-        SourceError: a path is missing, or nothing in it can be read as text.
+        SourceError: a path is missing, or nothing in it can be read as text; words without level word.
         ModelUnavailable: the model cannot be had.
         CollectionError: the space was made by another model, or another process is writing.
     """
     from ingest.sources.tables import text_source
 
+    level = _level(level, words)
     source = text_source(listed(paths), text=text, id=id)
+    if level is Level.WORD:
+        return _words(collection, source, (model, choice), words, space or "words", prune, dry_run, options)
+    space = space or "text"
     settings = f"passages {options.passage_tokens} {options.passage_overlap}"
     if dry_run:
         with opened(collection, must_write=False) as there:
@@ -88,6 +107,56 @@ def text(
         settings,
         prune=prune,
     )
+    with _filled(collection, job) as there:
+        return pipeline.fill(there, source, job, options.progress)
+
+
+def _level(level: str, words: Sequence[str]) -> Level:
+    try:
+        chosen = Level(level)
+    except ValueError:
+        raise SourceError(f"'{level}' is no level; use {' or '.join(Level)}") from None
+    if isinstance(words, str):
+        raise SourceError("words is one string; give a list of words")
+    if words and chosen is not Level.WORD:
+        raise SourceError(
+            "words were named, and passages are taken whole; add --level word, or leave them out"
+        )
+    return chosen
+
+
+def _words(
+    collection: Collection | str | Path,
+    source: Source,
+    named: tuple[str, ModelChoice],
+    words: Sequence[str],
+    space: str,
+    prune: bool,
+    dry_run: bool,
+    options: Options,
+) -> Report:
+    """As `text`, at level word."""
+    from ingest.words_in_context import WordsInContext
+    from search.encoders.contextual_words import PREFIX, ContextualWordEncoder
+
+    plain, choice = named
+    model = PREFIX + plain.removeprefix(PREFIX)
+    chosen = json.dumps(sorted({word.casefold() for word in words}))
+    settings = f"words {options.passage_tokens} {options.passage_overlap} {chosen}"
+    if dry_run:
+        with opened(collection, must_write=False) as there:
+            return pipeline.forecast(there, source, space, model, settings, prune=prune)
+
+    @cache
+    def encoder() -> ContextualWordEncoder:
+        loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
+        assert isinstance(loaded, ContextualWordEncoder)
+        return loaded
+
+    prepare = WordsInContext(encoder, words, options.passage_tokens, options.passage_overlap)
+    if choice != PUBLISHED:
+        encoder()  # the name does not say whether the space was made with these
+    job = Job(space, model, encoder, prepare, settings, prune=prune)
     with _filled(collection, job) as there:
         return pipeline.fill(there, source, job, options.progress)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,8 +15,20 @@ from PIL.Image import Image
 from search.types import EncoderSpec
 
 Role: TypeAlias = Literal["document", "query"]
-Item: TypeAlias = str | Path | Image  # a str is words, a Path or an Image is a picture
 Vectors: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A word where it stands: text[start:end], in characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+# A str is words, a Path or an Image is a picture; an Occurrence is taken by encoders of words in their context.
+Item: TypeAlias = str | Path | Image | Occurrence
 
 
 class Encoder(ABC):

@@ -65,7 +65,8 @@ PUBLISHED = ModelChoice()
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
-    """The encoder of this name: `torchvision:NAME`, `timm:NAME`, a CLIP model, or any Hugging Face text encoder.
+    """The encoder of this name: `torchvision:NAME`, `timm:NAME`, a CLIP model, any Hugging Face text encoder, or
+    `word:NAME` for the words of one in their context.
 
     Args:
         model: the name, or the path of a checkpoint's folder.
@@ -91,6 +92,13 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
 
         return TimmEncoder.from_name(
             name, weights=choice.weights, device=device.name, precision=device.precision
+        )
+    if family == "word":
+        choice.only(model, "layer")
+        from search.encoders.contextual_words import ContextualWordEncoder
+
+        return ContextualWordEncoder.from_name(
+            name, layer=choice.layer, device=device.name, precision=device.precision
         )
     if _is_clip(model):
         choice.only(model)
@@ -136,6 +144,10 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         from search.encoders.patches import PatchesEncoder
 
         return PatchesEncoder.from_spec(spec, data=data, device=device.name, precision=device.precision)
+    if spec.family == "text-words":
+        from search.encoders.contextual_words import ContextualWordEncoder
+
+        return ContextualWordEncoder.from_spec(spec, device=device.name, precision=device.precision)
     if spec.family == "text":
         from search.encoders.text import TextEncoder
 

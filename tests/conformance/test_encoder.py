@@ -15,7 +15,8 @@ from torchvision import models
 
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
 from search.encoders.clip import ClipEncoder
-from search.encoders.contract import Encoder, Item, Vectors
+from search.encoders.contextual_words import ContextualWordEncoder
+from search.encoders.contract import Encoder, Item, Occurrence, Vectors
 from search.encoders.patches import PatchesEncoder
 from search.encoders.text import TextEncoder
 from search.encoders.torchvision_networks import TorchvisionEncoder
@@ -68,12 +69,26 @@ def text_case(folder: Path) -> Case:
     return Case(encoder, lambda spec: TextEncoder.from_spec(spec, device="cpu"), words)
 
 
+def contextual_words_case(folder: Path) -> Case:
+    encoder = ContextualWordEncoder.from_name(str(save_bert(folder)), layer="-2,-1", device="cpu")
+    text = "one red coat and one blue coat"
+    words = [
+        Occurrence(text, 8, 12),
+        Occurrence(text, 26, 30),
+        "a [red] coat",
+        "a red [coat]",
+        "two blue shoes",
+    ]
+    return Case(encoder, lambda spec: ContextualWordEncoder.from_spec(spec, device="cpu"), words)
+
+
 # One line for each family.
 CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision": torchvision_case,
     "patches": patches_case,
     "clip": clip_case,
     "text": text_case,
+    "text-words": contextual_words_case,
 }
 
 
