@@ -28,7 +28,7 @@ from search.vectors import Vectors
 from search.writer import Writer
 
 _READ_AT_ONCE = 256  # inputs compared with the catalog in one question
-ENCODE_AT_ONCE = 1024  # parts encoded, and committed, together; enough to sort by length within
+_ENCODE_AT_ONCE = 1024  # parts encoded, and committed, together; enough to sort by length within
 _AHEAD = 2  # how many such handfuls a stage may be ahead of the next
 
 Thing = TypeVar("Thing")
@@ -267,7 +267,7 @@ def _prepared(
 
 def _is_handful(waiting: Sequence[Ready]) -> bool:
     n_parts = sum(len(one.parts) for one in waiting)
-    return n_parts >= ENCODE_AT_ONCE or sum(one.weight for one in waiting) >= 1
+    return n_parts >= _ENCODE_AT_ONCE or sum(one.weight for one in waiting) >= 1
 
 
 def _prepare(job: Job, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
@@ -308,6 +308,6 @@ def _commit(
 def _prune(writer: Writer, space: Space, sync: Sync, source: Source) -> int:
     gone = sync.gone(source.origins)
     return sum(
-        writer.withdraw(gone[begin : begin + ENCODE_AT_ONCE], space)
-        for begin in range(0, len(gone), ENCODE_AT_ONCE)
+        writer.withdraw(gone[begin : begin + _ENCODE_AT_ONCE], space)
+        for begin in range(0, len(gone), _ENCODE_AT_ONCE)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.passages import cut
-from ingest.pipeline import ENCODE_AT_ONCE, Ready
+from ingest.pipeline import Ready
 from ingest.sources.contract import Item, Rejected
 from search.encoders.contract import Occurrence
 from search.errors import SourceError
@@ -19,6 +19,7 @@ from search.types import Part
 if TYPE_CHECKING:
     from search.encoders.contextual_words import ContextualWordEncoder
 
+_EMPTY = 1 / 1024  # of the memory for one handful is taken by a text that no part counts for
 _ANY_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
@@ -76,8 +77,7 @@ class WordsInContext:
                     item,
                     tuple(Part(start, end) for start, end in found),
                     tuple(_in_window(text, windows, span) for span in found),
-                    # A text without parts takes room as well: the share of one with a single part.
-                    weight=0.0 if found else 1 / ENCODE_AT_ONCE,
+                    weight=0.0 if found else _EMPTY,
                 )
             )
         return outcome

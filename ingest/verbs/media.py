@@ -78,6 +78,8 @@ def text(
     from ingest.sources.tables import text_source
 
     level = _level(level, words)
+    if level is Level.PASSAGE and model.startswith("word:"):
+        raise SourceError(f"'{model}' encodes words and not passages; add --level word, or leave out 'word:'")
     source = text_source(listed(paths), text=text, id=id)
     if level is Level.WORD:
         return _words(collection, source, (model, choice), words, space or "words", prune, dry_run, options)

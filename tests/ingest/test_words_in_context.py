@@ -239,6 +239,7 @@ def test_a_level_that_makes_no_sense(tmp_path):
     for options, said in (
         ({"level": "line"}, "'line' is no level; use passage or word"),
         ({"words": ["a"]}, "add --level word"),
+        ({"model": "word:all-MiniLM-L6-v2"}, "words and not passages; add --level word"),
         ({"level": "word", "words": "a"}, "give a list"),
         ({"level": "word", "words": [""]}, "is no word"),
     ):
