@@ -19,7 +19,7 @@ from search.errors import (
     UnknownSpace,
     WrongModality,
 )
-from search.types import Hit, Record
+from search.types import Hit, Record, Sense
 from search.version import __version__
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ __all__ = [
     "NearkinError",
     "QueryError",
     "Record",
+    "Sense",
     "SourceError",
     "UnknownRecord",
     "UnknownSpace",

@@ -23,7 +23,7 @@ from search.query import ask, plan
 from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options, asked, pictures, texts, weights
-from search.types import EncoderSpec, Hit, Json, Modality, Record, Space
+from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import as_floats, checked
 from search.writer import Writer
@@ -300,6 +300,22 @@ class Collection:
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
         return self._asker.recommend(liked, disliked, weights(spaces), diversity, options)
+
+    def senses(self, word: str, *, space: str = "words", examples: int = 3, context: int = 8) -> list[Sense]:
+        """The senses of a word, the most frequent first: its occurrences, clustered by what they mean.
+
+        Args:
+            word: as it stands in the texts, whatever its case.
+            space: a space of words in their context (`ingest.text` at level word).
+            examples: how many of the most central occurrences to show of each sense.
+            context: how many words to show on either side of each.
+
+        Raises:
+            UnknownRecord: it does not occur. UnknownSpace: there is no such space. WrongModality: it has no words.
+            QueryError: no word, or a number that makes no sense.
+        """
+        Options(examples, context=context)  # says what is wrong with them
+        return self._asker.senses(word, space, examples, context)
 
     def spaces(self) -> dict[str, Space]:
         """The spaces by name."""

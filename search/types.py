@@ -137,3 +137,18 @@ class Hit:
     def to_json(self) -> dict[str, Json]:
         """The fields as a JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """One sense of a word: how many occurrences have it, and its most central ones.
+
+    The score of an example is its cosine to the centre; `part` holds the words around it.
+    """
+
+    size: int
+    examples: tuple[Hit, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return {"size": self.size, "examples": [hit.to_json() for hit in self.examples]}

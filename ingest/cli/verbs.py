@@ -100,8 +100,15 @@ def text(
     ] = "all-MiniLM-L6-v2",
     level: Annotated[
         str,
-        typer.Option(metavar="L", help="What has a vector: each passage, or each word (with word vectors)."),
+        typer.Option(
+            metavar="L",
+            help="What has a vector: each passage, or each word: in its context, or by itself with word vectors.",
+        ),
     ] = "passage",
+    words: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="W,W…", help="At level word, in context: which words.", show_default="all"),
+    ] = None,
     layer: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="N[,N]", help="Hidden layers to take the vectors from: 8, or -2,-1 averaged."),
@@ -171,6 +178,7 @@ def text(
                 base_url=base_url,
             ),
             level=Level.named(level),
+            words=[] if words is None else words.split(","),
             space=space,
             prune=prune,
             dry_run=dry_run,

@@ -2,6 +2,7 @@
 
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import EdgeFormat, graph
-from ingest.verbs.media import images, text
+from ingest.verbs.pictures import images
+from ingest.verbs.texts import text
 
 __all__ = ["EdgeFormat", "graph", "images", "text", "vectors"]

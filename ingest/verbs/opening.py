@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import search
+from ingest.pipeline import Job
 from ingest.report import Options
 from search.collection import Collection
 from search.errors import CollectionNotFound, SourceError
@@ -40,3 +41,15 @@ def opened(collection: Collection | str | Path, *, must_write: bool = True) -> I
         return
     with opened:
         yield opened
+
+
+@contextmanager
+def filled(collection: Collection | str | Path, job: Job) -> Iterator[Collection]:
+    """The open collection; a model that cannot be had is told before a new collection is made for it."""
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(job.space)
+    if known is None or known.encoder.model != job.model:
+        job.encoder()
+    with opened(collection) as there:
+        assert there is not None
+        yield there

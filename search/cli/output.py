@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from search.types import Hit, Record
+from search.types import Hit, Record, Sense
 
 _SNIPPET = 160  # characters of a text that a table shows
 
@@ -61,6 +61,15 @@ def in_context(hit: Hit) -> None:
         match = f"[[ {match} ]]"
     told = Text(f"{before} " if before else "", style="dim").append(match, style="not dim")
     console().print(Padding(told.append(f" {after}" if after else ""), (0, 0, 1, 2)))
+
+
+def senses(found: Sequence[Sense]) -> None:
+    """The senses of a word, each with its examples."""
+    for number, sense in enumerate(found, 1):
+        console().print(f"[bold]sense {number}[/bold]: {sense.size:,} occurrences")
+        for hit in sense.examples:
+            console().print(f"{hit.score:.3f}  {escape(hit.id)}", soft_wrap=True)
+            in_context(hit)
 
 
 def _table(found: Sequence[Hit]) -> None:

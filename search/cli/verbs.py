@@ -49,7 +49,10 @@ def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
 
 
 def search(
-    query: Annotated[Optional[str], typer.Argument(help="Words to search for.")] = None,  # noqa: UP045
+    query: Annotated[
+        str | None,
+        typer.Argument(help='Words to search for; of words in context, mark one: "by the river [bank]".'),
+    ] = None,
     collection: CollectionOption = HERE,
     k: KOption = 10,
     where: WhereOption = None,
@@ -141,6 +144,23 @@ def _weighted(spaces: list[str]) -> dict[str, float]:
                 f"'{weight}' is not a number; write --space {name}=2", param_hint="--space"
             ) from None
     return wanted
+
+
+def senses(
+    word: Annotated[str, typer.Argument(metavar="WORD", help="The word, as it stands in the texts.")],
+    collection: CollectionOption = HERE,
+    space: Annotated[str, typer.Option(metavar="S", help="A space of words in their context.")] = "words",
+    k: Annotated[int, typer.Option("-k", metavar="N", help="How many examples of each sense.")] = 3,
+    context: Annotated[int, typer.Option(metavar="N", help="Words shown on either side of each.")] = 8,
+    as_json: JsonOption = False,
+) -> None:
+    """List the senses of a word, by clustering its occurrences (see ingest text --level word)."""
+    with opened(collection) as there:
+        found = there.senses(word, space=space, examples=k, context=context)
+    if as_json:
+        output.document([sense.to_json() for sense in found])
+    else:
+        output.senses(found)
 
 
 def get(
@@ -257,5 +277,5 @@ def must_exist(collection: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
-    for verb in (search, recommend, get, delete, info, check, models):
+    for verb in (search, recommend, senses, get, delete, info, check, models):
         app.command()(verb)

@@ -16,7 +16,6 @@ from search.errors import ModelError
 from search.types import EncoderSpec
 
 Role: TypeAlias = Literal["document", "query"]
-Item: TypeAlias = str | Path | Image  # a str is words, a Path or an Image is a picture
 Vectors: TypeAlias = NDArray[np.float32]
 
 PROBES = ("nearkin finds the nearest kin", "Ein Satz über Äpfel und Birnen.", "def add(a, b): return a + b")
@@ -29,6 +28,19 @@ class Attempt:
     vectors: Vectors
     done: NDArray[np.bool_]
     error: ModelError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A word where it stands: text[start:end], in characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+# A str is words, a Path or an Image is a picture; an Occurrence is taken by encoders of words in their context.
+Item: TypeAlias = str | Path | Image | Occurrence
 
 
 class Encoder(ABC):

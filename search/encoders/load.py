@@ -68,6 +68,8 @@ LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
     """The encoder of this name: `torchvision:NAME`, `timm:NAME`, `openai:NAME`, CLIP, or a Hugging Face text encoder.
 
+    `word:NAME` is one of the latter for words in their context.
+
     Args:
         model: the name, or the path of a checkpoint's folder or of a file of word vectors.
         choice: what else was said of it.
@@ -111,6 +113,13 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
         from search.encoders.static import StaticEncoder
 
         return StaticEncoder.from_name(model)
+    if family == "word":
+        choice.only(model, "layer")
+        from search.encoders.contextual_words import ContextualWordEncoder
+
+        return ContextualWordEncoder.from_name(
+            name, layer=choice.layer, device=device.name, precision=device.precision
+        )
     if _is_clip(model):
         choice.only(model)
         from search.encoders.clip import ClipEncoder
@@ -172,6 +181,10 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         from search.encoders.distilled import DistilledEncoder
 
         return DistilledEncoder.from_spec(spec)
+    if spec.family == "text-words":
+        from search.encoders.contextual_words import ContextualWordEncoder
+
+        return ContextualWordEncoder.from_spec(spec, device=device.name, precision=device.precision)
     if spec.family == "text":
         from search.encoders.text import TextEncoder
 

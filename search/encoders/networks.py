@@ -83,10 +83,10 @@ class NetworkEncoder(Encoder):
             WrongModality: an item is words.
             SourceError: a picture cannot be read.
         """
-        refuse_words(items, self.spec.model)
+        pictures = refuse_words(items, self.spec.model)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        for inputs in batches(prepare_ahead(items, self._prepare, ahead=2 * BATCH)):
+        for inputs in batches(prepare_ahead(pictures, self._prepare, ahead=2 * BATCH)):
             rows[done : done + len(inputs)] = self._features(inputs)
             done += len(inputs)
         return rows
@@ -115,13 +115,16 @@ def unit_rows(features: Tensor) -> Vectors:
     return np.asarray(nn.functional.normalize(rows, dim=1).numpy(), dtype=np.float32)
 
 
-def refuse_words(items: Sequence[Item], model: str) -> None:
-    """Raises WrongModality where an item is not a picture."""
+def refuse_words(items: Sequence[Item], model: str) -> list[Path | Image.Image]:
+    """The items, all of them pictures; raises WrongModality where one is not."""
+    found: list[Path | Image.Image] = []
     for item in items:
         if not isinstance(item, Path | Image.Image):
             raise WrongModality(
                 f"'{model}' takes pictures, not words; ask with a picture, or use a CLIP model for the space"
             )
+        found.append(item)
+    return found
 
 
 def width_of(network: nn.Module, prepare: Callable[[Image.Image], Tensor], what: str) -> int:

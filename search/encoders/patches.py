@@ -191,10 +191,10 @@ class PatchesEncoder(Encoder):
             WrongModality: an item is words.
             SourceError: a picture cannot be read.
         """
-        refuse_words(items, FAMILY)
+        given = refuse_words(items, FAMILY)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        pictures = prepare_ahead(items, lambda picture: torch.from_numpy(pixels(picture, self._shape)))
+        pictures = prepare_ahead(given, lambda picture: torch.from_numpy(pixels(picture, self._shape)))
         for inputs in batches(pictures):
             with torch.inference_mode():
                 features = self._features(torch.stack(inputs).to(self._device))

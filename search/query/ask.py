@@ -23,7 +23,7 @@ from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import recommend, taste
 from search.query.request import Options
-from search.types import EncoderSpec, Hit, Json, Space
+from search.types import EncoderSpec, Hit, Json, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import Vectors, as_floats, checked, prepared
 
@@ -238,6 +238,18 @@ class Asker:
 
             self._matches = Matches()
         return self._matches
+
+    def senses(self, word: str, space: str, examples: int, context: int) -> list[Sense]:
+        """The senses of a word in a space of words in their context."""
+        from search.query import senses
+
+        def question(transaction: Transaction, state: State) -> list[Sense]:
+            chosen = plan.named(self._views.spaces(transaction, state), space)
+            senses.word_space(chosen)
+            look = self._views.look(transaction, state, chosen)
+            return senses.senses(transaction, look, word, examples, context)
+
+        return self._read(question)
 
     def recommend(
         self,

@@ -73,7 +73,7 @@ def by_maxsim(
     ranked = []
     for hits, some in zip(answers, scores, strict=True):
         order = np.argsort(-np.array(some), kind="stable")[:k]
-        said = {"kind": Rerank.MAXSIM.value, "depth": len(hits), "rerank_ms": taken_ms}
+        said: dict[str, Json] = {"kind": Rerank.MAXSIM.value, "depth": len(hits), "rerank_ms": taken_ms}
         ranked.append([_scored(hits[i], some[i], said if explain else None) for i in order])
     return ranked
 

@@ -12,6 +12,7 @@ PUBLIC = {
     "Collection",
     "Hit",
     "Record",
+    "Sense",
     "__version__",
     "open",
     "restore",

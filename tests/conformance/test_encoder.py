@@ -21,7 +21,8 @@ from ingest.learn.words.glove import learn_glove
 from ingest.learn.words.settings import WordSettings
 from ingest.learn.words.word2vec import learn_word2vec
 from search.encoders.clip import ClipEncoder
-from search.encoders.contract import Encoder, Item, Vectors
+from search.encoders.contextual_words import ContextualWordEncoder
+from search.encoders.contract import Encoder, Item, Occurrence, Vectors
 from search.encoders.load import load_named, load_spec
 from search.encoders.patches import PatchesEncoder
 from search.encoders.remote import RemoteEncoder
@@ -120,6 +121,19 @@ def remote_case(folder: Path) -> Case:
     return Case(encoder, RemoteEncoder.from_spec, words)
 
 
+def contextual_words_case(folder: Path) -> Case:
+    encoder = ContextualWordEncoder.from_name(str(save_bert(folder)), layer="-2,-1", device="cpu")
+    text = "one red coat and one blue coat"
+    words = [
+        Occurrence(text, 8, 12),
+        Occurrence(text, 26, 30),
+        "a [red] coat",
+        "a red [coat]",
+        "two blue shoes",
+    ]
+    return Case(encoder, lambda spec: ContextualWordEncoder.from_spec(spec, device="cpu"), words)
+
+
 # One line for each family.
 CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision": torchvision_case,
@@ -131,6 +145,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "word2vec": lambda folder: learned_case("word2vec"),
     "glove": lambda folder: learned_case("glove"),
     "model2vec": model2vec_case,
+    "text-words": contextual_words_case,
 }
 
 

@@ -241,7 +241,7 @@ QUICK = WordSettings(dim=16, epochs=5)
 def test_learned_once_kept_in_the_collection_and_used_again(tmp_path: Path, method: str) -> None:
     lines = planted(600)
     file = write_lines(tmp_path / "t.jsonl", [*lines, "qqqq zzzz"])
-    report = ingest.text(tmp_path / "c", file, model=method, words=QUICK)
+    report = ingest.text(tmp_path / "c", file, model=method, learning=QUICK)
     assert (report.added, report.rejected, report.space) == (600, 1, "text")
     with search.open(tmp_path / "c") as c:
         rows = c.encoder("text").encode(lines)
@@ -249,9 +249,9 @@ def test_learned_once_kept_in_the_collection_and_used_again(tmp_path: Path, meth
         query = c.encoder("text").encode(["the feline purrs"])[0]
         np.testing.assert_allclose(hit.score, float((rows @ query).max()), atol=1e-5)
     write_lines(file, [*lines, "qqqq zzzz", "a physician heals"])
-    again = ingest.text(tmp_path / "c", file, model=method, words=QUICK)
+    again = ingest.text(tmp_path / "c", file, model=method, learning=QUICK)
     assert (again.added, again.unchanged, again.rejected) == (1, 600, 1)
-    words = ingest.text(tmp_path / "c", file, model=method, words=QUICK, level=Level.WORD)
+    words = ingest.text(tmp_path / "c", file, model=method, learning=QUICK, level=Level.WORD)
     assert (words.space, words.model) == ("words", method)
     with search.open(tmp_path / "c") as c:
         encoder, by_word = c.encoder("text"), c.encoder("words")
@@ -331,10 +331,10 @@ def test_words_of_the_texts_by_a_file(tmp_path: Path) -> None:
     write_lines(file, ["The cat"])
     report = ingest.text(tmp_path / "c", file, model=str(model), level=Level.WORD, prune=True)
     assert (report.updated, report.removed) == (2, 2)
-    with pytest.raises(ModelError, match="has no vectors of words alone; name a file"):
-        ingest.text(tmp_path / "c", file, level=Level.WORD)
+    with pytest.raises(SourceError, match="word vectors are stored of all the words"):
+        ingest.text(tmp_path / "c", file, model=str(model), level="word", words=["cat"])
     with pytest.raises(ModelError, match="is not learned from texts; leave out"):
-        ingest.text(tmp_path / "c", file, words=QUICK)
+        ingest.text(tmp_path / "c", file, learning=QUICK)
     with pytest.raises(ModelError, match="takes no pooling"):
         ingest.text(tmp_path / "c", file, model="word2vec", choice=ModelChoice(pooling="cls"))
 
