@@ -185,6 +185,44 @@ class TextEncoder(Encoder):
         return self._tokens.offsets(texts)
 
     @torch.inference_mode()
+    def token_vectors(
+        self, texts: Sequence[str], *, role: Role = "document", layer: str | None = None
+    ) -> list[tuple[NDArray[np.int32], Vectors]]:
+        """The vector of each token in its context: one pair a text, in their order.
+
+        A pair holds the tokens' offsets (n, 2), start and end in characters of the text, and their hidden states
+        (n, hidden) float32, not normalized. Special tokens and the prompt are seen by the network and left out.
+        What goes beyond the model's window is not there; an empty text has no tokens.
+
+        Args:
+            texts: what is read.
+            role: whose prompt stands before them.
+            layer: the hidden layer, or several with commas, which are averaged; 0 are the embeddings, -1 the last.
+                None takes the last.
+
+        Raises:
+            ModelError: the network has no such layer.
+        """
+        prompt = self._prompts.get(role, "")
+        pairs: list[tuple[NDArray[np.int32], Vectors]] = []
+        network = self._transformer.auto_model
+        for text in texts:
+            encoding = self._tokens.whole(prompt + text)
+            ids = torch.tensor([encoding.ids or [0]], device=self._device)
+            states = network(input_ids=ids, output_hidden_states=True).hidden_states
+            try:
+                chosen = [states[int(number)] for number in (layer or "-1").split(",")]
+            except (IndexError, ValueError):
+                raise ModelError(
+                    f"{self.spec.model} has no layer {layer!r}; choose 0 to {len(states) - 1}, or -1 for the last"
+                ) from None
+            hidden = torch.stack(chosen).float().mean(dim=0)[0].cpu().numpy()
+            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2) - np.int32(len(prompt))
+            kept = (np.array(encoding.special_tokens_mask, dtype=np.int64) == 0) & (offsets[:, 1] > 0)
+            pairs.append((offsets[kept].clip(0), hidden[: len(kept)][kept]))
+        return pairs
+
+    @torch.inference_mode()
     def _run(self, texts: list[str], prompt: str) -> Vectors:
         """Unit vectors of one run of texts, tokenized together and batched by length."""
         rows, types = self._tokens.rows([prompt + text for text in texts] if prompt else texts)
@@ -261,6 +299,10 @@ class _Tokens:
     def truncate(self, window: int) -> None:
         """See no more than `window` tokens of a text, special ones included, from now on."""
         self._tokenizer.enable_truncation(window, direction=self._direction)
+
+    def whole(self, text: str) -> Any:
+        """All that the tokenizer says of one text, truncated to the window."""
+        return self._tokenizer.encode(_sound(text))
 
     def count(self, text: str) -> int:
         """How many tokens a text has, without special ones."""

@@ -391,6 +391,35 @@ def test_damaged_files_are_told_in_one_line(tmp_path, bert, file, content):
     assert "\n" not in str(caught.value)
 
 
+# --- vectors of tokens --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [None, "0", "1", "-2,-1"])
+def test_vectors_of_tokens_are_the_hidden_states(bert, layer):
+    encoder = TextEncoder.from_name(str(bert), device="cpu", precision="fp32", query_prompt="the ")
+    tokenizer, model = AutoTokenizer.from_pretrained(bert), AutoModel.from_pretrained(bert).eval()
+    texts = ["dogs sat", "", "the cat sat on the mat. " * 9]
+    for role, skipped, prompt in (("document", 1, ""), ("query", 2, "the ")):
+        for text, (offsets, vectors) in zip(
+            texts, encoder.token_vectors(texts, role=role, layer=layer), strict=True
+        ):
+            inputs = tokenizer(prompt + text, return_tensors="pt", truncation=True, max_length=40)
+            with torch.inference_mode():
+                states = model(**inputs, output_hidden_states=True).hidden_states
+            numbers = [-1] if layer is None else [int(number) for number in layer.split(",")]
+            want = torch.stack([states[number] for number in numbers]).mean(dim=0)[0, skipped:-1]
+            np.testing.assert_allclose(vectors, want.numpy(), atol=1e-5)
+            assert vectors.dtype == np.float32
+            (whole,) = encoder.token_offsets([text])
+            np.testing.assert_array_equal(offsets, whole[: len(offsets)])
+            assert len(offsets) == min(len(whole), 39 - skipped)
+
+
+def test_a_layer_that_is_not_there(bert):
+    with pytest.raises(ModelError, match="no layer '3'; choose 0 to 2"):
+        TextEncoder.from_name(str(bert), device="cpu").token_vectors(["dogs"], layer="3")
+
+
 # --- where models are found -------------------------------------------------------------------------------------
 
 
