@@ -97,16 +97,18 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
         from search.encoders.clip import ClipEncoder
 
         return ClipEncoder.from_name(model, device=device.name, precision=device.precision)
-    choice.only(model, "query_prompt", "document_prompt")
+    choice.only(model, "layer", "pooling", "dim", "query_prompt", "document_prompt")
     from search.encoders.text import TextEncoder
+    from search.encoders.text_load import TextOptions
 
-    return TextEncoder.from_name(
-        model,
-        device=device.name,
-        precision=device.precision,
+    options = TextOptions(
         query_prompt=choice.query_prompt,
         document_prompt=choice.document_prompt,
+        layer=choice.layer,
+        pooling=choice.pooling,
+        dim=choice.dim,
     )
+    return TextEncoder.from_name(model, device=device.name, precision=device.precision, options=options)
 
 
 def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = AUTO) -> Encoder:
