@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -466,3 +468,15 @@ def test_little_of_the_work_is_padding(tmp_path):
     assert (stats.texts, stats.tokens) == (1500, int(lengths.sum()) + 2 * 1500)
     assert stats.padded_share < 0.05
     assert stats.batches < 120
+
+
+def test_a_bert_is_loaded_and_asked_without_the_libraries_that_published_it(tmp_path):
+    """Their import takes longer than all else in a new process that answers one question."""
+    folder = save_st(tmp_path / "st", save_bert(tmp_path / "bert"))
+    code = (
+        "import sys; from search.encoders.text import TextEncoder; "
+        f"print(TextEncoder.from_name({str(folder)!r}, device='cpu').encode(['dogs']).shape, "
+        "[name for name in ('transformers', 'sentence_transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 32) []"
