@@ -1,9 +1,10 @@
 """How fast texts become vectors, beside sentence-transformers' own `encode` in the same run.
 
-    python -m benchmarks.text [--precision bf16] [--model NAME] [--repeats 5] [--threads 2]
+    python -m benchmarks.text [--precision fp32 bf16] [--device cpu] [--model NAME] [--repeats 5] [--threads 2]
 
-The two take turns, and the medians are compared: read the ratio, not the rate. The texts are made at run time
-from the words of Python's own documentation.
+They take turns, and the medians are compared: read the ratio, not the rate. The texts are made at run time from the
+words of Python's own documentation. The peak is that of matrix products alone, at the shapes of this model, measured
+in the same turns; the tokenizer's share is measured alone too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sentence_transformers import SentenceTransformer
 from search.encoders.packaged import DEFAULT_MODEL, locate
 from search.encoders.text import TextEncoder
 
+PRODUCTS = 8  # of each shape, in one measurement of the peak
+
 
 def make_texts(encoder: TextEncoder, lengths: list[int], seed: int) -> list[str]:
     """Texts of about these numbers of tokens, of words in their natural order."""
@@ -39,19 +42,82 @@ def make_texts(encoder: TextEncoder, lengths: list[int], seed: int) -> list[str]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Wall time of one call, the device's work included."""
     start = time.perf_counter()
     work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
+class Peak:
+    """Tokens a second that the matrix products of the linear layers would allow, were there nothing else."""
+
+    def __init__(self, encoder: TextEncoder, inner: int, device: torch.device) -> None:
+        network = encoder._model.network
+        width, dtype = network.width, network.dtype
+        self._layers = network.depth
+        tokens = 1024 if device.type == "cpu" else 65_536
+        self._tokens = tokens
+        shapes = ((width, 3 * width), (width, width), (width, inner), (inner, width))
+        made = lambda *shape: torch.randn(*shape, device=device).to(dtype)  # noqa: E731
+        self._pairs = [(made(tokens, into), made(into, out)) for into, out in shapes]
+
+    @torch.inference_mode()
+    def rate(self) -> float:
+        """One measurement, in tokens a second."""
+
+        def work() -> None:
+            for left, right in self._pairs:
+                for _ in range(PRODUCTS):
+                    torch.mm(left, right)
+
+        return self._tokens * PRODUCTS / (seconds(work) * self._layers)
+
+
+def compare(
+    theirs: SentenceTransformer,
+    ours: dict[str, TextEncoder],
+    peaks: dict[str, Peak],
+    texts: list[str],
+    repeats: int,
+) -> None:
+    """One line for each precision, measured in turns."""
+    want = theirs.encode(texts, normalize_embeddings=True)
+    got = {precision: encoder.encode(texts) for precision, encoder in ours.items()}
+    times: dict[str, list[float]] = {name: [] for name in ("theirs", "tokenizer", *ours)}
+    rates: dict[str, list[float]] = {name: [] for name in ours}
+    some = next(iter(ours.values()))
+    for _ in range(repeats):
+        times["theirs"].append(seconds(lambda: theirs.encode(texts, normalize_embeddings=True)))
+        times["tokenizer"].append(seconds(lambda: some._tokens.rows(texts)))
+        for precision, encoder in ours.items():
+            times[precision].append(seconds(lambda: encoder.encode(texts)))  # noqa: B023
+            rates[precision].append(peaks[precision].rate())
+    middle = {name: median(one) for name, one in times.items()}
+    tokens = int(some._tokens.rows(texts).starts[-1])
+    for precision, encoder in ours.items():
+        before = encoder.stats
+        encoder.encode(texts)
+        after = encoder.stats
+        padding = after.padding - before.padding
+        mine = middle[precision]
+        print(
+            f"  {precision:6}{len(texts) / middle['theirs']:10.1f}{len(texts) / mine:12.1f}"
+            f"{middle['theirs'] / mine:8.2f}{float((got[precision] * want).sum(axis=1).min()):14.6f}"
+            f"{tokens / mine:11.0f}{tokens / mine / median(rates[precision]):9.0%}"
+            f"{middle['tokenizer'] / mine:11.1%}{padding / (tokens + padding):9.1%}"
+        )
+
+
 def main() -> None:
-    """Measure and print one line per kind of text."""
+    """Measure and print one block per kind of text."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--scale", type=float, default=1.0, help="more or fewer texts")
@@ -59,27 +125,36 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     folder = str(locate(options.model))
-    theirs = SentenceTransformer(folder, device="cpu", local_files_only=True, trust_remote_code=False)
-    ours = TextEncoder.from_name(options.model, device="cpu", precision=options.precision)
+    theirs = SentenceTransformer(
+        folder, device=options.device, local_files_only=True, trust_remote_code=False
+    )
+    ours = {
+        precision: TextEncoder.from_name(options.model, device=options.device, precision=precision)
+        for precision in options.precision
+    }
+    inner = (
+        int(getattr(theirs[0].auto_model.config, "intermediate_size", 0))
+        or 4 * theirs[0].auto_model.config.hidden_size
+    )
+    peaks = {
+        precision: Peak(encoder, inner, torch.device(options.device)) for precision, encoder in ours.items()
+    }
     rng = np.random.default_rng(0)
     count = lambda n: max(4, round(n * options.scale))  # noqa: E731
     kinds = {
         "short (15 tokens)": [15] * count(800),
         "long (256 tokens)": [256] * count(40),
         "mixed (63 on average)": [int(n) for n in np.clip(rng.lognormal(3.8, 0.85, count(160)), 3, 256)],
+        "one query (10 tokens)": [10],
     }
-    print(f"{options.model}, {options.precision}, {options.threads} threads, {options.repeats} turns each")
-    print(f"{'texts':24}{'st/s':>10}{'nearkin/s':>12}{'ratio':>8}{'least cosine':>15}")
+    print(f"{options.model} on {options.device}, {options.threads} threads, {options.repeats} turns each")
+    print(
+        f"  {'':6}{'st/s':>10}{'nearkin/s':>12}{'ratio':>8}{'least cosine':>14}{'tokens/s':>11}"
+        f"{'of peak':>9}{'tokenizer':>11}{'padding':>9}"
+    )
     for seed, (kind, lengths) in enumerate(kinds.items()):
-        texts = make_texts(ours, lengths, seed)
-        want = theirs.encode(texts, normalize_embeddings=True)
-        cosine = float((ours.encode(texts) * want).sum(axis=1).min())
-        their_times, our_times = [], []
-        for _ in range(options.repeats):
-            their_times.append(seconds(lambda: theirs.encode(texts, normalize_embeddings=True)))  # noqa: B023
-            our_times.append(seconds(lambda: ours.encode(texts)))  # noqa: B023
-        rates = len(texts) / median(their_times), len(texts) / median(our_times)
-        print(f"{kind:24}{rates[0]:10.1f}{rates[1]:12.1f}{rates[1] / rates[0]:8.2f}{cosine:15.6f}")
+        print(kind)
+        compare(theirs, ours, peaks, make_texts(next(iter(ours.values())), lengths, seed), options.repeats)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 
 from search.encoders.contract import Encoder, Item, Occurrence, Role, Vectors
 from search.encoders.text import TextEncoder
+from search.encoders.text_load import TextOptions
 from search.errors import ModelError, QueryError, WrongModality
 from search.types import EncoderSpec
 from search.vectors import unit_rows
@@ -53,9 +54,8 @@ class ContextualWordEncoder(Encoder):
             ModelUnavailable: as `TextEncoder.from_name`.
             ModelError: the network has no such layer.
         """
-        text = TextEncoder.from_name(
-            model, device=device, precision=precision, query_prompt="", document_prompt=""
-        )
+        plain = TextOptions(query_prompt="", document_prompt="")
+        text = TextEncoder.from_name(model, device=device, precision=precision, options=plain)
         if layer is not None:
             return cls(text, layer)
         try:

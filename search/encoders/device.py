@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from search.errors import ModelError, ModelUnavailable
 
 DEVICES = "auto, cpu, cuda, cuda:N or mps"
+CPU_FLAGS = Path("/proc/cpuinfo")  # Linux only
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -48,8 +51,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The number format for `precision`: "auto", "fp32", "bf16" or "fp16".
 
     "auto" is the fastest that keeps the cosine to fp32 at 0.999: on CUDA bf16, or fp16 where the GPU has no
-    bf16. On a processor it is fp32: without matrix instructions for bf16, which torch does not tell of, bf16
-    is slower there. On mps fp32 too.
+    bf16. On a processor and on mps it is fp32 (text models try bf16 where `has_bf16_instructions`, and compare).
 
     Raises:
         ModelError: `precision` is none of the words above.
@@ -64,3 +66,20 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in DTYPES:
         raise ModelError(f"unknown precision {precision!r}; use auto, fp32, bf16 or fp16")
     return DTYPES[precision]
+
+
+@lru_cache
+def has_bf16_instructions() -> bool:
+    """Whether this processor multiplies matrices of bf16 by instructions of its own; without, bf16 is slower."""
+    if not torch._C._has_mkldnn:
+        return False
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        asked = getattr(torch.cpu, name, None)  # private: may be gone in another torch
+        if callable(asked) and asked():
+            return True
+    try:
+        told = CPU_FLAGS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False  # not Linux
+    # x86 has them by the first two names, ARM by the last.
+    return not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(told.split())

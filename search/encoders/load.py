@@ -130,16 +130,18 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
     if is_distilled(model):
         choice.only(model, "dim")
         return DistilledEncoder.from_name(model, dim=choice.dim)
-    choice.only(model, "query_prompt", "document_prompt")
+    choice.only(model, "layer", "pooling", "dim", "query_prompt", "document_prompt")
     from search.encoders.text import TextEncoder
+    from search.encoders.text_load import TextOptions
 
-    return TextEncoder.from_name(
-        model,
-        device=device.name,
-        precision=device.precision,
+    options = TextOptions(
         query_prompt=choice.query_prompt,
         document_prompt=choice.document_prompt,
+        layer=choice.layer,
+        pooling=choice.pooling,
+        dim=choice.dim,
     )
+    return TextEncoder.from_name(model, device=device.name, precision=device.precision, options=options)
 
 
 def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = AUTO) -> Encoder:

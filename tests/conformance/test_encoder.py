@@ -109,9 +109,10 @@ def model2vec_case(folder: Path) -> Case:
 
 
 def text_case(folder: Path) -> Case:
-    encoder = TextEncoder.from_name(str(save_bert(folder)), device="cpu")
+    encoder = TextEncoder.from_name(str(save_bert(folder)), device="cpu", precision="fp32")
     words = ["a red coat", "two blue shoes on a table", "hat", "one two three four five six seven eight"]
-    return Case(encoder, lambda spec: TextEncoder.from_spec(spec, device="cpu"), words)
+    again = lambda spec: TextEncoder.from_spec(spec, device="cpu", precision="fp32")  # noqa: E731
+    return Case(encoder, again, words)
 
 
 def remote_case(folder: Path) -> Case:
