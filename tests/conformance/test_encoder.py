@@ -123,7 +123,9 @@ def remote_case(folder: Path) -> Case:
 
 
 def contextual_words_case(folder: Path) -> Case:
-    encoder = ContextualWordEncoder.from_name(str(save_bert(folder)), layer="-2,-1", device="cpu")
+    encoder = ContextualWordEncoder.from_name(
+        str(save_bert(folder)), layer="-2,-1", device="cpu", precision="fp32"
+    )
     text = "one red coat and one blue coat"
     words = [
         Occurrence(text, 8, 12),
@@ -132,7 +134,8 @@ def contextual_words_case(folder: Path) -> Case:
         "a red [coat]",
         "two blue shoes",
     ]
-    return Case(encoder, lambda spec: ContextualWordEncoder.from_spec(spec, device="cpu"), words)
+    again = lambda spec: ContextualWordEncoder.from_spec(spec, device="cpu", precision="fp32")  # noqa: E731
+    return Case(encoder, again, words)
 
 
 # One line for each family.

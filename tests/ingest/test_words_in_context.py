@@ -32,7 +32,7 @@ def bert(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(bert):
-    return ContextualWordEncoder.from_name(str(bert), layer="-2,-1", device="cpu")
+    return ContextualWordEncoder.from_name(str(bert), layer="-2,-1", device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="module")
