@@ -17,7 +17,7 @@ from ingest.report import QUIET
 from search.cli.main import outcome
 from search.encoders import endpoint
 from tests.endpoint import Served, served
-from tests.ingest.test_reuse import LetterCutter, passages, sentence
+from tests.ingest.test_reuse import LetterModel, passages, sentence
 from tests.letters import Words
 
 
@@ -26,7 +26,7 @@ def texts(n: int) -> dict[str, str]:
     return {f"t{i}": "".join(sentence(5 * (i % 900) + j) for j in range(1 + i % 4)) for i in range(n)}
 
 
-def foretold(there: search.Collection | None, source: Words, encoder: LetterCutter) -> ingest.Report:
+def foretold(there: search.Collection | None, source: Words, encoder: LetterModel) -> ingest.Report:
     job = passages(encoder)
     return pipeline.forecast(
         there, source, (job.space, job.model, job.settings), prune=False, seer=Outlook(job)
@@ -34,11 +34,11 @@ def foretold(there: search.Collection | None, source: Words, encoder: LetterCutt
 
 
 def test_a_forecast_beside_the_run(tmp_path):
-    source, encoder = Words(texts(2000)), LetterCutter()
+    source, encoder = Words(texts(2000)), LetterModel()
     told = foretold(None, source, encoder)
     assert told.forecast is not None
     with search.open(tmp_path / "shelf") as there:
-        done = pipeline.fill(there, source, passages(LetterCutter()), QUIET)
+        done = pipeline.fill(there, source, passages(LetterModel()), QUIET)
     used = sum(file.stat().st_size for file in (tmp_path / "shelf").rglob("*") if file.is_file())
 
     assert told.forecast.passages == told.vectors == done.vectors == 5000
@@ -53,8 +53,8 @@ def test_a_forecast_beside_the_run(tmp_path):
 
 def test_only_what_is_new_is_forecast(tmp_path):
     with search.open(tmp_path / "shelf") as there:
-        pipeline.fill(there, Words(texts(10)), passages(LetterCutter()), QUIET)
-        encoder = LetterCutter()
+        pipeline.fill(there, Words(texts(10)), passages(LetterModel()), QUIET)
+        encoder = LetterModel()
         told = foretold(there, Words({**texts(10), "new": sentence(7000)}), encoder)
         assert told.forecast is not None
         assert (told.added, told.unchanged, told.forecast.passages, told.forecast.tokens) == (1, 10, 1, 8)
@@ -65,7 +65,7 @@ def test_only_what_is_new_is_forecast(tmp_path):
 
 
 def test_a_sample_is_drawn_from_all(tmp_path):
-    encoder = LetterCutter()
+    encoder = LetterModel()
     many = {f"t{i}": f"{'a' * (i % 50 + 1)} {'b' * (i // 50)}" for i in range(2500)}
     foretold(None, Words(many), encoder)
     places = sorted(
