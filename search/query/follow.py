@@ -63,7 +63,7 @@ class Views:
         """The space as of the reader's commit.
 
         Raises:
-            Behind: the view is already further on; read again in a new transaction.
+            Behind: the view is already further on, or needs more than a glimpse; read again in a new transaction.
             CollectionCorrupt: packed vectors do not match their checksum.
         """
         view = self._views.get(space.key)
@@ -72,6 +72,8 @@ class Views:
             seen = look.seen
             if seen.commit_seq == state.commit_seq and seen.spaces_seq == state.spaces_seq:
                 return look
+        if transaction.remembered is not None:  # a glimpse cannot bring a view up to date
+            raise Behind
         look = self.view(transaction, state, space).look
         if look.seen.commit_seq != state.commit_seq:  # another thread moved the view on in this very moment
             raise Behind

@@ -13,6 +13,7 @@ import search
 from search.catalog.database import Database
 from search.collection import Collection
 from search.query import lately
+from search.query.follow import Views
 from search.types import Hit, Part
 
 N = 40
@@ -136,6 +137,22 @@ def test_with_little_room_the_answers_are_the_same(
         monkeypatch.setattr(lately, "_LARGEST", 650)  # some rows are larger, some are not
         for _ in range(3):
             assert [shop.search(vector=query, k=10) for query in queries] == want
+
+
+def test_a_glimpse_drops_no_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space not asked for some commits is brought up to date by what is new, not loaded anew."""
+    with filled(tmp_path / "c") as shop:
+        shop.add([{"id": "other"}], [[1.0, 0.0]], space="w")
+        reader = search.open(tmp_path / "c", mode="r")
+        query = rows(1, seed=1)[0]
+        assert reader.search(vector=[1.0, 0.0], space="w")[0].id == "other"
+        shop.add([{"id": "late"}], query[None, :], space="v")
+        warm(lambda: reader.search(vector=query, k=3))
+        loaded: list[str] = []
+        empty = Views._empty
+        monkeypatch.setattr(Views, "_empty", lambda *given: loaded.append(given[2].name) or empty(*given))
+        assert reader.search(vector=[1.0, 0.0], space="w")[0].id == "other"
+        assert loaded == []
 
 
 def test_an_emptied_space_answers_nothing(tmp_path: Path) -> None:
