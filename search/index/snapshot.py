@@ -21,6 +21,7 @@ from search.layout import Layout, sync_directory
 from search.types import Json, Space
 
 _MAGIC = b"nearkin index 1\n"
+_TRIES = 5  # to write a file that others sweep away meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,22 @@ def write(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, structure
     Raises:
         CollectionError: the disk is full or may not be written to.
     """
-    try:
-        return _written(layout, catalog_uuid, space, rows, structure)
-    except OSError as error:
+    swept = 0
+    while True:
+        try:
+            return _written(layout, catalog_uuid, space, rows, structure)
+        except FileNotFoundError:
+            # Another process has finished an index and swept away what no catalog vouches for: this file, too.
+            swept += 1
+            if swept < _TRIES:
+                continue
+            reason = "it vanishes while it is written"
+        except OSError as error:
+            reason = str(error.strerror)
         raise CollectionError(
-            f"the index of space '{space.name}' cannot be written to {layout.indexes} ({error.strerror}); "
+            f"the index of space '{space.name}' cannot be written to {layout.indexes} ({reason}); "
             "free some space or check the permissions, and run: nearkin compact"
-        ) from None
+        )
 
 
 def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, structure: Structure) -> Snapshot:

@@ -29,6 +29,7 @@ class Stage:
     """The process that forks an actor whenever one is wanted."""
 
     def __init__(self) -> None:
+        self._alive: set[int] = set()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.many"],
             stdin=subprocess.PIPE,
@@ -46,17 +47,22 @@ class Stage:
 
     def enter(self, actor: Actor) -> int:
         """Start an actor; its pid."""
-        return self._told(many.asked(actor))
+        pid = self._told(many.asked(actor))
+        self._alive.add(pid)
+        return pid
 
     def kill(self, pid: int, actor: Actor) -> None:
         """Kill an actor, which must have been at work until now, and wait until it is gone."""
         os.kill(pid, signal.SIGKILL)
+        self._alive.discard(pid)
         ended = self._told(json.dumps({"wait": pid}))
         log = actor.log.read_text() if actor.log.exists() else ""
         assert ended == -signal.SIGKILL, f"{actor.role} {actor.number} ended by itself: {log[-3000:]}"
 
     def close(self) -> None:
-        """Let the process go."""
+        """Let the process go, and whom a failed test has left at work."""
+        for pid in self._alive:
+            os.kill(pid, signal.SIGKILL)
         self._process.communicate()
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import search
+from search import failpoints
+from search.failpoints import Step
+from search.index import snapshot
 from search.index.structure import Kind
 from search.indexing import Indexer
 
@@ -42,3 +45,39 @@ def test_a_thread_that_died_is_not_waited_for(tmp_path: Path, monkeypatch: pytes
     with search.open(tmp_path / "c") as again:
         again.index()
         assert [hit.id for hit in again.search(vector=[1.0, 0.0])] == ["a"]
+
+
+@pytest.mark.parametrize("step", [Step.SNAPSHOT_WRITTEN, Step.SNAPSHOT_SYNCED, Step.SNAPSHOT_RENAMED])
+def test_a_file_that_another_process_sweeps_away_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Step
+) -> None:
+    """Whoever has finished an index sweeps the directory, and may do so while another one is being written."""
+    rows = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+    with search.open(tmp_path / "c") as shop:
+        shop.add([{"id": str(i)} for i in range(200)], rows, space="v")
+        swept: list[int] = []
+
+        def sweeps(reached: Step) -> None:
+            if reached is step and not swept:
+                swept.append(len(list(shop.layout.indexes.iterdir())))
+                snapshot.sweep(shop.layout, set())
+
+        monkeypatch.setattr(failpoints, "hook", sweeps)
+        told = shop.tune(kind="hnsw")["v"]
+        assert swept == [1]
+        assert isinstance(told, dict)
+        assert told["kind"] == "hnsw"
+        assert len(list(shop.layout.indexes.iterdir())) == 1
+        assert shop.check() == []
+
+
+def test_a_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with search.open(tmp_path / "c") as shop:
+        shop.add([{"id": str(i)} for i in range(99)], np.eye(99, dtype=np.float32), space="v")
+        monkeypatch.setattr(
+            failpoints,
+            "hook",
+            lambda step: snapshot.sweep(shop.layout, set()) if step is Step.SNAPSHOT_SYNCED else None,
+        )
+        with pytest.raises(search.CollectionError, match=r"vanishes while it is written.*; "):
+            shop.tune(kind="hnsw")
