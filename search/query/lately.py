@@ -11,7 +11,8 @@ from search.catalog.reads import Row, Shown
 
 _BYTES = 16 << 20  # kept altogether
 _LARGEST = 1 << 14  # of one row: long texts would drive out what is quick to find again
-_OVERHEAD = 600  # of a row in memory, beside its texts
+_OVERHEAD = 400  # of a row in memory, beside its texts
+_PATIENCE = 4  # once there is no more room, rows kept are let go when so many more for each were read in vain
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class _Kept:
     whole: dict[int, Shown] = field(default_factory=dict)
     parts: dict[int, Shown] = field(default_factory=dict)
     n_bytes: int = 0
+    n_passed: int = 0  # rows read since there is no more room
 
 
 class Lately:
@@ -41,16 +43,19 @@ class Lately:
         if counters is None:  # in a transaction: something has just changed
             return reads.shown(transaction, wanted, pieces=pieces)
         kept = self._kept
-        if kept.counters is not counters or kept.n_bytes > _BYTES:
+        if kept.counters is not counters or kept.n_passed > _PATIENCE * (len(kept.whole) + len(kept.parts)):
             kept = self._kept = _Kept(counters)
         found = kept.parts if pieces else kept.whole
         missing = [key for key in wanted if key not in found]
         fresh = reads.shown(transaction, missing, pieces=pieces)  # asks for the counters, if for nothing else
         if not fresh:
             return found
+        if kept.n_bytes > _BYTES:
+            kept.n_passed += len(fresh)
+            return {**{key: found[key] for key in wanted if key in found}, **fresh}
         for key, row in fresh.items():
             size = _OVERHEAD + len(row.metadata) + len(row.text or "")
             if size <= _LARGEST:
                 found[key] = row
                 kept.n_bytes += size
-        return found if len(found) >= len(wanted) and all(map(found.__contains__, wanted)) else found | fresh
+        return found if all(map(found.__contains__, fresh)) else found | fresh
