@@ -48,3 +48,20 @@ def test_rows_equal_those_of_sentence_transformers(encoder, pairs):
     assert cosines.min() >= 0.9999
     if encoder.precision == "fp32":
         assert np.abs(cosines - 1).max() < 1e-5
+
+
+@pytest.mark.quality
+def test_first_neighbours_among_the_questions_of_a_bank(encoder, shared_data):
+    """Banking77 (Casanueva et al. 2020): the intent of each test question is that of the nearest training question."""
+
+    def read(name):
+        with shared_data(f"text/banking77/{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return encoder.encode([row["text"] for row in rows]), np.array([row["category"] for row in rows])
+
+    (known, intents), (asked, wanted) = read("train"), read("test")
+    found = intents[(asked @ known.T).argmax(axis=1)]
+    accuracy = float((found == wanted).mean())
+    print(f"Banking77, first neighbour: {accuracy:.4f} of {len(wanted)}")
+    assert (len(intents), len(wanted)) == (10_003, 3_080)
+    assert accuracy == pytest.approx(0.920, abs=0.003)
