@@ -299,3 +299,8 @@ def test_the_query_image_offers_the_asking_verbs_without_ingest(clock):
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["records"] == 12
+
+
+def test_help_shows_brackets(nearkin):
+    assert "by the river [bank]" in nearkin("search", "--help").out
+    assert "[ID...]" in nearkin("delete", "--help").out
