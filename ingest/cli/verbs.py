@@ -57,8 +57,10 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             f"nothing from {path} was removed: an input there has no readable id; mend it and run again"
         )
     if report.rejected:
-        place = f"; each with its reason in {report.rejects_file}" if report.rejects_file else ""
-        output.say(f"{report.rejected:,} inputs were skipped{place}")
+        for one in report.rejects:
+            output.say(f"skipped {' '.join(one.split())}")
+        more = f"{report.rejected:,} {'input was' if report.rejected == 1 else 'inputs were'} skipped"
+        output.say(f"{more}; each with its reason in {report.rejects_file}" if report.rejects_file else more)
         if strict:
             raise SourceError(
                 f"{report.rejected:,} inputs were skipped and --strict was given; mend or remove them"

@@ -85,10 +85,8 @@ def images(
             )
         return loaded
 
-    if weights is not None or layer is not None:
-        encoder()  # the name does not say whether the space was made with these
     job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
-    with filled(collection, job) as there:
+    with filled(collection, job, chosen=weights is not None or layer is not None) as there:
         return pipeline.fill(there, source, job, options.progress)
 
 
