@@ -72,11 +72,7 @@ class Writer:
             there = reads.spaces(transaction).get(name)
             if there is None:
                 return writes.create_space(transaction, name, Metric.COSINE, encoder, None)
-            if there.modality is not encoder.modality or there.dim != encoder.dim:
-                raise CollectionError(
-                    f"space '{name}' holds {there.modality} vectors of {there.dim} dimensions made by "
-                    f"{there.encoder.model}, not {encoder.modality} vectors of {encoder.dim}; give another --space"
-                )
+            check_trainable(there, encoder)
             writes.respecify(transaction, there, encoder)
         return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
@@ -203,6 +199,19 @@ def check_same(there: Space, encoder: EncoderSpec, metric: Metric = Metric.COSIN
         f"space '{there.name}' was made by {made.model}, and this is {encoder.model}{how}; "
         "give another name with --space"
     )
+
+
+def check_trainable(there: Space, encoder: EncoderSpec) -> None:
+    """Refuse a trainer whose vectors cannot take the place of those of a space.
+
+    Raises:
+        CollectionError: they are of another kind or width.
+    """
+    if there.modality is not encoder.modality or there.dim != encoder.dim:
+        raise CollectionError(
+            f"space '{there.name}' holds {there.modality} vectors of {there.dim} dimensions made by "
+            f"{there.encoder.model}, not {encoder.modality} vectors of {encoder.dim}; give another --space"
+        )
 
 
 def _differences(made: EncoderSpec, encoder: EncoderSpec) -> str:

@@ -304,3 +304,11 @@ def test_the_query_image_offers_the_asking_verbs_without_ingest(clock):
 def test_help_shows_brackets(nearkin):
     assert "by the river [bank]" in nearkin("search", "--help").out
     assert "[ID...]" in nearkin("delete", "--help").out
+
+
+def test_a_dry_run_refuses_vectors_that_the_run_would(nearkin, clock, vectors, tmp_path):
+    (tmp_path / "wide.jsonl").write_text('{"id": "r0", "vector": [1, 2, 3]}\n')
+    got = nearkin("ingest", "vectors", tmp_path / "wide.jsonl", "-c", clock, "--dry-run")
+    assert (got.code, "has 2 dimensions" in got.error()) == (1, True)
+    got = nearkin("ingest", "vectors", vectors, "-c", clock, "--metric", "l2", "--dry-run")
+    assert (got.code, "compares by cosine" in got.error()) == (1, True)
