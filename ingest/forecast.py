@@ -19,6 +19,8 @@ from search.encoders.contract import Item as Encodable
 from search.errors import QueryError
 from search.index.choose import Wanted, choose
 from search.index.structure import Kind
+from search.types import Space
+from search.writer import check_same
 
 _SAMPLE = 256  # passages; drawn from all, so that short and long ones stand in it as in the whole
 _SLICE = 64  # of them encoded together
@@ -43,8 +45,9 @@ class Outlook:
     counts what it is sent, is not sent the sample: `seconds` is None then.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, space: Space | None = None) -> None:
         self._job = job
+        self._space = space
         self._draw = random.Random(0)  # noqa: S311 - a sample, no secret
         self._sample: list[tuple[Encodable, float]] = []
         self._texts: set[bytes] = set()
@@ -58,9 +61,12 @@ class Outlook:
 
         Raises:
             ModelUnavailable: the model cannot be had.
+            CollectionError: the run would be refused, as the space was made by another model.
         """
         begin = time.perf_counter()
-        self._job.encoder()
+        encoder = self._job.encoder()
+        if self._space is not None:
+            check_same(self._space, encoder.spec)
         loaded = time.perf_counter()
         self._loading_s += loaded - begin
         for ready in self._job.prepare(items):

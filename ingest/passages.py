@@ -70,7 +70,9 @@ def check_sizes(tokens: int, overlap: int) -> None:
     if tokens < FEWEST_TOKENS:
         raise NearkinError(f"passages of {tokens} tokens are too short; use {FEWEST_TOKENS} or more")
     if not 0 <= 2 * overlap < tokens:
-        raise NearkinError(f"an overlap of {overlap} tokens is not below half of {tokens}; use a smaller one")
+        raise NearkinError(
+            f"passages of {tokens} tokens cannot share {overlap}; use 0 to {(tokens - 1) // 2} for --overlap"
+        )
 
 
 @dataclass(frozen=True, slots=True)

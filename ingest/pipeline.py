@@ -32,6 +32,7 @@ from search.writer import Writer
 _READ_AT_ONCE = 256  # inputs compared with the catalog in one question
 ENCODE_AT_ONCE = 4096  # parts encoded, and committed, together; enough to sort by length within
 _TOKENS_AT_ONCE = 131_072  # of such a handful, where tokens are counted
+_TOLD = 5  # rejects that the report itself names
 _AHEAD = 2  # how many such handfuls a stage may be ahead of the next
 
 Thing = TypeVar("Thing")
@@ -185,6 +186,7 @@ class Tally:
             tokens=self.tokens,
             dry_run=dry_run,
             rejects_file=file,
+            rejects=tuple(one.said() for one in self.rejected[:_TOLD]),
             unpruned=self.unpruned,
             decoded=dict(sorted(self.decoded.items())),
             seconds=time.perf_counter() - started,

@@ -55,7 +55,8 @@ class Report:
 
     `read` counts the inputs; each of them was added, updated, unchanged or rejected. `removed` counts records
     that had vanished from the source; `unpruned` names the paths where nothing could be said to have vanished,
-    as an input there was so broken that even its id could not be read. `reused` counts the vectors that were
+    as an input there was so broken that even its id could not be read. `rejects` says of the first few that were
+    rejected where they stand and why; all of them are in `rejects_file`. `reused` counts the vectors that were
     taken from an equal text instead of being encoded, `tokens` what a remote model has counted (None: nobody
     counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap). `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
@@ -77,6 +78,7 @@ class Report:
     tokens: int | None = None
     dry_run: bool = False
     rejects_file: str | None = None
+    rejects: tuple[str, ...] = ()
     unpruned: tuple[str, ...] = ()
     decoded: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0

@@ -236,7 +236,7 @@ class Collection:
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
             effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
-                None takes what it was tuned to.
+                None takes what it was tuned to. Not by `like`.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
                 words around a word.
             rerank: compare the first hits with the query again: "maxsim", token by token, for words in a space of a
@@ -255,6 +255,8 @@ class Collection:
         way = asked(query, image, like, vector)
         if rerank is not None and way != "text":
             raise QueryError(f"rerank compares words with words, not by {way}; ask in words, or leave it out")
+        if effort is not None and way == "like":
+            raise QueryError("by like it is not said how hard an index looks; leave effort out")
         if way == "like":
             return self._asker.recommend([str(like)], [], weights(space), 0.0, options)
         if way == "vector":

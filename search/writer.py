@@ -15,7 +15,7 @@ from search.catalog.metadata_text import FieldNames
 from search.catalog.writes import Pieces, Provenance, Written
 from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
-from search.types import EncoderSpec, Metric, Part, Record, Space
+from search.types import EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Vectors, prepared
 
 
@@ -59,7 +59,7 @@ class Writer:
                 if model is not None:
                     writes.keep_model(transaction, hashlib.sha256(model).hexdigest(), model)
                 return writes.create_space(transaction, name, metric, encoder, probes)
-        _check_same(there, encoder, metric)
+        check_same(there, encoder, metric)
         return there
 
     def trained_space(self, name: str, encoder: EncoderSpec) -> Space:
@@ -72,11 +72,7 @@ class Writer:
             there = reads.spaces(transaction).get(name)
             if there is None:
                 return writes.create_space(transaction, name, Metric.COSINE, encoder, None)
-            if there.modality is not encoder.modality or there.dim != encoder.dim:
-                raise CollectionError(
-                    f"space '{name}' holds {there.modality} vectors of {there.dim} dimensions made by "
-                    f"{there.encoder.model}, not {encoder.modality} vectors of {encoder.dim}; give another --space"
-                )
+            check_trainable(there, encoder)
             writes.respecify(transaction, there, encoder)
         return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
@@ -174,7 +170,12 @@ def _pieces(
     return Pieces(space, rows, owners, [part for some in parts for part in some], provenance)
 
 
-def _check_same(there: Space, encoder: EncoderSpec, metric: Metric) -> None:
+def check_same(there: Space, encoder: EncoderSpec, metric: Metric = Metric.COSINE) -> None:
+    """Refuse an encoder whose vectors cannot be compared with those of a space.
+
+    Raises:
+        CollectionError: another model made the space, or the same one with other settings.
+    """
     made = there.encoder
     if encoder.dim != there.dim:
         raise CollectionError(
@@ -193,8 +194,33 @@ def _check_same(there: Space, encoder: EncoderSpec, metric: Metric) -> None:
     )
     if made.family == encoder.family and same_weights and same_options:
         return
-    how = "" if made.model != encoder.model else ", with other weights or settings"
+    how = "" if made.model != encoder.model else f", with {_differences(made, encoder)}"
     raise CollectionError(
         f"space '{there.name}' was made by {made.model}, and this is {encoder.model}{how}; "
         "give another name with --space"
     )
+
+
+def check_trainable(there: Space, encoder: EncoderSpec) -> None:
+    """Refuse a trainer whose vectors cannot take the place of those of a space.
+
+    Raises:
+        CollectionError: they are of another kind or width.
+    """
+    if there.modality is not encoder.modality or there.dim != encoder.dim:
+        raise CollectionError(
+            f"space '{there.name}' holds {there.modality} vectors of {there.dim} dimensions made by "
+            f"{there.encoder.model}, not {encoder.modality} vectors of {encoder.dim}; give another --space"
+        )
+
+
+def _differences(made: EncoderSpec, encoder: EncoderSpec) -> str:
+    """What two specs of one model do not share."""
+    before, now = dict(made.options), dict(encoder.options)
+    others = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    said = [f"{name} {_said(now.get(name))} and not {_said(before.get(name))}" for name in others]
+    return ", ".join(said) or "other weights"
+
+
+def _said(value: Json) -> str:
+    return "unset" if value is None else repr(value) if isinstance(value, str) else json.dumps(value)

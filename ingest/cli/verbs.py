@@ -57,12 +57,12 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             f"nothing from {path} was removed: an input there has no readable id; mend it and run again"
         )
     if report.rejected:
-        place = f"; each with its reason in {report.rejects_file}" if report.rejects_file else ""
-        output.say(f"{report.rejected:,} inputs were skipped{place}")
+        for one in report.rejects:
+            output.say(f"skipped {' '.join(one.split())}")
+        more = f"{report.rejected:,} {'input was' if report.rejected == 1 else 'inputs were'} skipped"
+        output.say(f"{more}; each with its reason in {report.rejects_file}" if report.rejects_file else more)
         if strict:
-            raise SourceError(
-                f"{report.rejected:,} inputs were skipped and --strict was given; mend or remove them"
-            )
+            raise SourceError(f"{more} and --strict was given; mend or remove what cannot be read")
 
 
 def _foretell(report: Report) -> None:
@@ -107,7 +107,11 @@ def text(
     ] = "passage",
     words: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="W,W…", help="At level word, in context: which words.", show_default="all"),
+        typer.Option(
+            metavar="W,W…",
+            help="At level word, in context: which words; another choice replaces the former.",
+            show_default="all",
+        ),
     ] = None,
     layer: Annotated[
         Optional[str],  # noqa: UP045
@@ -140,7 +144,10 @@ def text(
     ] = None,
     format: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="SUFFIX", help="What standard input or an oddly named file is: csv, jsonl.gz …"),
+        typer.Option(
+            metavar="SUFFIX",
+            help="What standard input or the named files are, whatever their names: csv, jsonl.gz …",
+        ),
     ] = None,
     tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
     overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = 32,

@@ -47,6 +47,10 @@ class Rejected:
     line: int | None = None
     id: str | None = None
 
+    def said(self) -> str:
+        """In one line."""
+        return f"{self.file}{'' if self.line is None else f':{self.line}'}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:

@@ -130,18 +130,21 @@ class Table(Source):
         return Rejected(file=shown(self._input.file), reason=reason, line=line, id=id)
 
     def _peek(self) -> None:
-        """Choose the columns by the first row; look on only for those that the user named."""
+        """Choose the columns by the first row that has a text, and look on for those that the user named."""
         wanted = {"text": paths_of(self._wanted.text), "id": paths_of(self._wanted.id)}
         missing = {path for paths in wanted.values() for path in paths}
         seen: dict[str, None] = {}
         first: Row | None = None
+        telling: Row | None = None  # one bad row at the beginning decides nothing for those after it
         rows = self._rows()
         for read, row in enumerate(rows, start=1):
             if isinstance(row, Row):
                 first = first or row
+                if telling is None and self._tells_text(row):
+                    telling = row
                 seen |= dict.fromkeys(names_of(row.cells))
                 missing = {path for path in missing if not has(row.cells, path)}
-            if (first and not missing) or read == PEEK:
+            if (telling and not missing) or read == PEEK:
                 break
         if first is None:
             return
@@ -151,14 +154,21 @@ class Table(Source):
                     raise SourceError(
                         f"no column {path!r} for the {what}; there are: {listed(seen)}", self._input.file
                     )
-        self._columns = self._choose(first)
+        self._columns = self._choose(telling or first)
+
+    def _tells_text(self, row: Row) -> bool:
+        """Whether this row has the text that the user named, or one under a usual name."""
+        if self._wanted.text is not None:
+            return True
+        return (
+            first_of(_strings(row, self._wanted.id or first_of(row.cells, ID_NAMES)), TEXT_NAMES) is not None
+        )
 
     def _choose(self, row: Row) -> _Columns:
         """The columns that the user named, else those that this row has under a usual name."""
         id = self._wanted.id or first_of(row.cells, ID_NAMES)
         uri = next((name for each in URI_NAMES if (name := first_of(row.cells, (each,)))), None)
-        strings = {name: cell for name, cell in row.cells.items() if isinstance(cell, str) and name != id}
-        text = self._wanted.text or first_of(strings, TEXT_NAMES)
+        text = self._wanted.text or first_of(_strings(row, id), TEXT_NAMES)
         if text is None:
             kept = self._metadata(without(row.cells, (id, uri)))
             words = [name for name, value in kept.items() if isinstance(value, str)]
@@ -227,6 +237,11 @@ class Table(Source):
         if cell in (None, ""):
             return None, f"no id in {columns.id!r}"
         return as_id(cell), f"the id in {columns.id!r} is neither a string nor a whole number"
+
+
+def _strings(row: Row, id: str | None) -> dict[str, Any]:
+    """The cells of a row that are strings, without its id."""
+    return {name: cell for name, cell in row.cells.items() if isinstance(cell, str) and name != id}
 
 
 def _text(row: Row, columns: _Columns) -> tuple[str | None, str]:

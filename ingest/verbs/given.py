@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from search.errors import QueryError
 from search.types import EncoderSpec, Json, Metric, Modality, Record
 from search.uncollected import uncollected
 from search.vectors import Vectors, checked
+from search.writer import check_same
 
 
 def vectors(
@@ -62,8 +64,11 @@ def vectors(
         chosen = Metric(metric)
     except ValueError:
         raise QueryError(f"the metric '{metric}' is unknown; use cosine, dot or l2") from None
+    spec = EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1])
     with opened(collection, must_write=not dry_run) as there:
         known = None if there is None else there.spaces().get(space)
+        if known is not None:
+            check_same(known, spec, chosen)
         sync = Sync(None if there is None else there.database, known, "given")
         state = sync.sort(items)
         tally.read = len(items) + len(rejected)
@@ -76,9 +81,7 @@ def vectors(
         todo = [*state.new, *state.changed]
         options.progress.begin("records", len(todo))
         with uncollected(), there.writing() as writer, tally.timed("commit"):
-            target = writer.space(
-                space, EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1]), metric=chosen
-            )
+            target = writer.space(space, spec, metric=chosen)
             for begin in range(0, len(todo), ROWS_PER_COMMIT):
                 some = todo[begin : begin + ROWS_PER_COMMIT]
                 written = writer.put(
@@ -106,7 +109,7 @@ def _given(ids: list[str], rows: Vectors, metadata: Sequence[Mapping[str, Json] 
             f"{len(metadata)} metadata were given for {len(ids)} ids; give one (or None) for each"
         )
     if len(set(ids)) != len(ids):
-        twice = next(id for row, id in enumerate(ids) if id in ids[:row])
+        twice, _ = Counter(ids).most_common(1)[0]
         raise QueryError(f"id '{twice}' stands twice among the ids; give each once")
     items = []
     for row, id in enumerate(ids):

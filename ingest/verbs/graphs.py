@@ -22,6 +22,7 @@ from search.collection import Collection
 from search.errors import CollectionError
 from search.types import WHOLE, EncoderSpec, Record
 from search.vectors import Vectors
+from search.writer import check_trainable
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
@@ -100,6 +101,8 @@ def graph(
     said = json.dumps(spec.to_json(), sort_keys=True)
     with opened(collection, must_write=not dry_run) as there:
         known = None if there is None else there.spaces().get(space)
+        if known is not None:
+            check_trainable(known, spec)  # before all is learned for nothing
         sync = Sync(None if there is None else there.database, known, said)
         state = sync.sort(items)
         gone = sync.gone([str(Path(path).absolute())])

@@ -23,7 +23,7 @@ def occurrences(
         SourceError: one of `words` is none.
     """
     named = PREFIX + model.removeprefix(PREFIX)
-    chosen = json.dumps(sorted({word.casefold() for word in words}))
+    chosen = json.dumps(sorted({word.strip().casefold() for word in words}))
     settings = f"words {options.passage_tokens} {options.passage_overlap} {chosen}"
 
     @cache

@@ -12,6 +12,7 @@ from ingest.pipeline import Job
 from ingest.report import Options
 from search.collection import Collection
 from search.errors import CollectionNotFound, SourceError
+from search.writer import check_same
 
 Paths: TypeAlias = str | Path | Sequence[str | Path]
 
@@ -44,12 +45,18 @@ def opened(collection: Collection | str | Path, *, must_write: bool = True) -> I
 
 
 @contextmanager
-def filled(collection: Collection | str | Path, job: Job) -> Iterator[Collection]:
-    """The open collection; a model that cannot be had is told before a new collection is made for it."""
+def filled(collection: Collection | str | Path, job: Job, *, chosen: bool) -> Iterator[Collection]:
+    """The open collection; a model that cannot be had is told before a new collection is made for it.
+
+    With `chosen` more was said of the model than its name, and the space must have been made with that, even where
+    nothing is left to encode.
+    """
     with opened(collection, must_write=False) as there:
         known = None if there is None else there.spaces().get(job.space)
     if known is None or known.encoder.model != job.model:
         job.encoder()
+    elif chosen:
+        check_same(known, job.encoder().spec)
     with opened(collection) as there:
         assert there is not None
         yield there

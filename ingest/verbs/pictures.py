@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import ModelChoice
-from search.errors import SourceError
+from search.errors import CollectionError, MissingExtra, ModelError, SourceError
+from search.types import Space
+from search.writer import check_same
 
 if TYPE_CHECKING:
     from ingest.sources.pictures import PictureFolder
@@ -58,18 +61,16 @@ def images(
     from ingest.sources.pictures import PictureFolder
 
     source = PictureFolder(listed(paths))
-    if dry_run:
-        with opened(collection, must_write=False) as there:
-            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
+    if model == "patches" and (weights is not None or layer is not None):
+        raise SourceError(
+            "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
+        )
     from ingest.prepare import Decoded
 
-    if model == "patches":
-        if weights is not None or layer is not None:
-            raise SourceError(
-                "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
-            )
+    if model == "patches" and not dry_run:
         with opened(collection) as there:
             assert there is not None
+            _refuse_if_not_patches(there.spaces().get(space))  # before they are learned for nothing
             patches, learned = _patches(there, source, space, options)
             job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
             return pipeline.fill(there, source, job, options.progress)
@@ -85,11 +86,27 @@ def images(
             )
         return loaded
 
-    if weights is not None or layer is not None:
-        encoder()  # the name does not say whether the space was made with these
+    chosen = weights is not None or layer is not None
+    if dry_run:
+        with opened(collection, must_write=False) as there:
+            known = None if there is None else there.spaces().get(space)
+            if model == "patches":
+                _refuse_if_not_patches(known)
+            elif known is not None and (chosen or known.encoder.model != model):
+                with suppress(ModelError, MissingExtra):  # the counts can be had all the same
+                    check_same(known, encoder().spec)
+            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
     job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
-    with filled(collection, job) as there:
+    with filled(collection, job, chosen=chosen) as there:
         return pipeline.fill(there, source, job, options.progress)
+
+
+def _refuse_if_not_patches(there: Space | None) -> None:
+    if there is not None and there.encoder.family != "patches":
+        raise CollectionError(
+            f"space '{there.name}' was made by {there.encoder.model}, and this is patches; "
+            "give another name with --space"
+        )
 
 
 def _patches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import PUBLISHED, ModelChoice
-from search.errors import ModelError, SourceError
+from search.errors import MissingExtra, ModelError, SourceError
+from search.writer import check_same
 
 if TYPE_CHECKING:
     from ingest.learn.words.settings import WordSettings
@@ -148,9 +150,13 @@ def _run(
         from ingest.forecast import Outlook
 
         with opened(collection, must_write=False) as there:
+            known = None if there is None else there.spaces().get(job.space)
+            if known is not None and (choice != PUBLISHED or known.encoder.model != job.model):
+                with suppress(
+                    ModelError, MissingExtra
+                ):  # told with the forecast; the counts can be had all the same
+                    check_same(known, job.encoder().spec)
             wanted = (job.space, job.model, job.settings)
-            return pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job))
-    if choice != PUBLISHED:
-        job.encoder()  # the name does not say whether the space was made with these
-    with filled(collection, job) as open_one:
+            return pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
+    with filled(collection, job, chosen=choice != PUBLISHED) as open_one:
         return pipeline.fill(open_one, source, job, options.progress)

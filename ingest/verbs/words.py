@@ -75,10 +75,14 @@ def static_text(
     with opened(collection, must_write=False) as there:
         _same_model(there, run)
         if dry_run and run.level is Level.PASSAGE:
-            return pipeline.forecast(there, source, (run.space, run.model, passages), prune=run.prune)
+            return _unforeseen(
+                pipeline.forecast(there, source, (run.space, run.model, passages), prune=run.prune)
+            )
         if dry_run:
             words = WordSource(source, _vocabulary(there, source, run))
-            return pipeline.forecast(there, words, (run.space, run.model, "words"), prune=run.prune)
+            return _unforeseen(
+                pipeline.forecast(there, words, (run.space, run.model, "words"), prune=run.prune)
+            )
         encoder, data = _encoder(there, source, run)
     with opened(collection) as there:
         assert there is not None
@@ -98,6 +102,10 @@ def static_text(
             run.prune,
         )
         return pipeline.fill(there, source, job, options.progress)
+
+
+def _unforeseen(report: Report) -> Report:
+    return replace(report, no_forecast="no sample is timed of word vectors") if report.written else report
 
 
 class WordSource(Source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -14,8 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from search.cli import output
 from search.cli.verbs import HERE, CollectionOption, JsonOption, must_exist, opened
-from search.indexing import Progress as Told
 from search.types import Json
+
+if TYPE_CHECKING:
+    from search.indexing import Progress as Told  # brings numpy and faiss, and --help needs neither
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
 def search(
     query: Annotated[
         str | None,
-        typer.Argument(help='Words to search for; of words in context, mark one: "by the river [bank]".'),
+        typer.Argument(help='Words to search for; of words in context, mark one: "by the river \\[bank]".'),
     ] = None,
     collection: CollectionOption = HERE,
     k: KOption = 10,
@@ -70,7 +70,9 @@ def search(
     ] = None,
     rerank_depth: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", help="How many of the first hits are compared again.", show_default="100"),
+        typer.Option(
+            metavar="N", help="How many of the first hits are compared again, k at least.", show_default="100"
+        ),
     ] = None,
     explain: ExplainOption = False,
     device: DeviceOption = "auto",
@@ -181,7 +183,7 @@ def get(
 
 
 def delete(
-    ids: Annotated[Optional[list[str]], typer.Argument(metavar="[ID]...", help="Ids of records.")] = None,  # noqa: UP045
+    ids: Annotated[Optional[list[str]], typer.Argument(metavar="ID...", help="Ids of records.")] = None,  # noqa: UP045
     collection: CollectionOption = HERE,
     where: WhereOption = None,
     as_json: JsonOption = False,
@@ -223,7 +225,7 @@ def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> N
 def models(
     model: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="[MODEL]", help="Which one to measure; all that are here if none is named."),
+        typer.Argument(metavar="MODEL", help="Which one to measure; all that are here if none is named."),
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a short sample, and remember it.")] = False,
     device: DeviceOption = "auto",

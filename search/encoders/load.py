@@ -130,6 +130,7 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
     if is_distilled(model):
         choice.only(model, "dim")
         return DistilledEncoder.from_name(model, dim=choice.dim)
+    _refuse_others(model)
     choice.only(model, "layer", "pooling", "dim", "query_prompt", "document_prompt")
     from search.encoders.text import TextEncoder
     from search.encoders.text_load import TextOptions
@@ -206,6 +207,20 @@ def is_static(model: str) -> bool:
     from search.encoders.word_files import is_word_file
 
     return is_word_file(path)
+
+
+def _refuse_others(model: str) -> None:
+    """Say of a name that cannot be of an encoder what it is, rather than look for it on the hub."""
+    if model == "patches":
+        raise ModelError("'patches' is learned from pictures; use it with: nearkin ingest images")
+    if model in ("node2vec", "deepwalk"):
+        raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
+    if model.partition(":")[0] in ("word2vec", "glove"):
+        raise ModelError(f"there is no '{model}'; use {', '.join(LEARNED_WORDS[:-1])} or {LEARNED_WORDS[-1]}")
+    if Path(model).expanduser().is_file():
+        raise ModelUnavailable(
+            f"the file {model} holds no word vectors; name such a file, or the folder that holds a model"
+        )
 
 
 def _is_clip(model: str) -> bool:

@@ -168,11 +168,12 @@ class Asker:
         options: Options,
         encoding_s: float,
     ) -> list[list[Hit]]:
+        matching = None if options.where is None else self._matching()  # its imports are not the search
         started = time.perf_counter()
         look = self._views.look(transaction, state, space)
         allowed = None
-        if options.where is not None:
-            allowed = self._matching().allowed(transaction, state, look, options.where)
+        if matching is not None and options.where is not None:
+            allowed = matching.allowed(transaction, state, look, options.where)
         if len(queries) >= 2 * _TOGETHER and not options.explain:
             return self._in_turns(transaction, look, queries, allowed, options)
         found, way = run.nearest(look, queries, options.k, allowed, options.effort)

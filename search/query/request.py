@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -83,6 +83,8 @@ def texts(query: str | Sequence[str]) -> list[str]:
     Raises:
         QueryError: one is not a string, or has no words in it.
     """
+    if not isinstance(query, Iterable):
+        raise QueryError(f"the query is a {type(query).__name__}; give words as a string, or a list of such")
     several = [query] if isinstance(query, str) else list(query)
     for number, words in enumerate(several):
         where = "" if isinstance(query, str) else f" number {number + 1}"

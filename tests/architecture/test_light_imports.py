@@ -76,3 +76,14 @@ assert search.open(p + '-3').import_file(p + '.jsonl')['added'] == c.count()
 )
 def test_stored_vectors_need_no_models(path: Path, code: str) -> None:
     runs_light(code, path)
+
+
+def test_help_loads_no_library_of_numbers() -> None:
+    code = """
+import sys
+import ingest.cli.main
+loaded = sorted({"numpy", "faiss", "sqlalchemy", "torch", "pandas"} & set(sys.modules))
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

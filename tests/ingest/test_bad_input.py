@@ -180,4 +180,7 @@ def test_graphs(nearkin, tmp_path):
     assert set(reasons(report)) == {"broken.csv:3", "broken.csv:4", "broken.csv:5"}
     before = nearkin("info", "-c", tmp_path / "c")[1]["commit"]
     assert "was learned from" in failed(nearkin("ingest", "graph", broken, "-c", tmp_path / "c", *quick))
+    wide = ("ingest", "graph", loops, "-c", tmp_path / "c", *quick, "--dim", 5)
+    for how in ((), ("--dry-run",)):  # before anything is learned
+        assert "not graph vectors of 5; give another --space" in failed(nearkin(*wide, *how))
     assert nearkin("info", "-c", tmp_path / "c")[1]["commit"] == before

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import search
 from ingest.cli.main import app
@@ -175,6 +176,7 @@ def test_usage_is_2(nearkin):
         (["search", "--like", "nobody"], "no record has the id 'nobody'"),
         (["search", "--like", "r0", "-k", 0], "k must be"),
         (["search", "--like", "r0", "--space", "nope"], "there is no space 'nope'"),
+        (["search", "--like", "r0", "--effort", 9], "leave effort out"),
         (["search"], "nothing to search for"),
         (["search", "x", "--like", "r0"], "text and like were given together"),
         (["search", "x", "--space", "vectors"], "cannot be asked by text"),
@@ -299,3 +301,20 @@ def test_the_query_image_offers_the_asking_verbs_without_ingest(clock):
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["records"] == 12
+
+
+def test_help_shows_brackets(nearkin):
+    assert "by the river [bank]" in nearkin("search", "--help").out
+    assert "[ID...]" in nearkin("delete", "--help").out
+
+
+def test_a_dry_run_refuses_vectors_that_the_run_would(nearkin, clock, vectors, tmp_path):
+    (tmp_path / "wide.jsonl").write_text('{"id": "r0", "vector": [1, 2, 3]}\n')
+    got = nearkin("ingest", "vectors", tmp_path / "wide.jsonl", "-c", clock, "--dry-run")
+    assert (got.code, "has 2 dimensions" in got.error()) == (1, True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "p.png")
+    for how in ((), ("--dry-run",)):
+        picture = ("ingest", "images", tmp_path / "p.png", "-c", clock, "--space", "vectors", "--model")
+        assert "was made by given, and this is patches" in nearkin(*picture, "patches", *how).error()
+    got = nearkin("ingest", "vectors", vectors, "-c", clock, "--metric", "l2", "--dry-run")
+    assert (got.code, "compares by cosine" in got.error()) == (1, True)

@@ -116,3 +116,30 @@ def test_a_remote_model_is_sent_no_text(server, lines, tmp_path, capsys):
     assert not shelf.exists()
     assert outcome(app, [*command, "--base-url", server.url, "--dry-run"]) == 0
     assert "MB of disk: 20 passages, 40 tokens to encode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_space_made_with_other_settings_is_refused_though_nothing_is_to_be_encoded(
+    server, lines, tmp_path, capsys, how
+):
+    command = ["ingest", "text", str(lines), "-c", str(tmp_path / "shelf"), "--model", "openai:letters"]
+    command += ["--base-url", server.url, "--document-prompt"]
+    assert outcome(app, [*command, "one "]) == 0
+    assert outcome(app, [*command, "one ", *how]) == 0
+    capsys.readouterr()
+    assert outcome(app, [*command, "two ", *how]) == 1
+    said = capsys.readouterr().err
+    assert "with document_prompt 'two ' and not 'one '; give another name with --space" in said
+
+
+def test_a_dry_run_names_another_model_and_what_it_cannot_read(server, lines, tmp_path, capsys):
+    shelf, model = tmp_path / "shelf", ["--base-url", server.url, "--document-prompt", "one "]
+    command = ["ingest", "text", str(lines), "-c", str(shelf), "--model", "openai:letters"]
+    assert outcome(app, [*command, *model]) == 0
+    with lines.open("a", encoding="utf-8") as file:
+        file.write('{"id": "new", "text": "new words"}\nnot json\n')
+    capsys.readouterr()
+    assert outcome(app, [*command, *model, "--dry-run"]) == 0
+    assert f"skipped {lines}:22: not JSON" in capsys.readouterr().err
+    assert outcome(app, [*command, *model[:2], "--dry-run"]) == 1
+    assert "with document_prompt unset and not 'one '" in capsys.readouterr().err

@@ -274,3 +274,12 @@ def test_how_rows_were_decoded_is_told(tmp_path):
         if isinstance(item, Item)
     ]
     assert found == [("cp1252", "cp1252"), (None, None), ("utf-16", None)]
+
+
+@pytest.mark.parametrize("first", [{"n": 1}, {"text": None}, {"text": 5}, {"name": "Ann"}])
+def test_a_first_row_without_text_decides_nothing(tmp_path, first):
+    jsonl(tmp_path / "in" / "p.jsonl", first, {"text": "words", "id": "two"}, {"text": "more", "id": "three"})
+    for path in (tmp_path / "in" / "p.jsonl", tmp_path / "in"):
+        items, rejected = split(text_source([path]))
+        assert [(one.id, one.text) for one in items] == [("two", "words"), ("three", "more")]
+        assert [one.line for one in rejected] == [1]

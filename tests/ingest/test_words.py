@@ -323,6 +323,7 @@ def test_words_of_the_texts_by_a_file(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "t.jsonl", ["The cat, the CAT", "a rock qqqq"])
     forecast = ingest.text(tmp_path / "c", file, model=str(model), level=Level.WORD, dry_run=True)
     assert (forecast.added, (tmp_path / "c").exists()) == (4, False)
+    assert "word vectors" in str(forecast.no_forecast)
     report = ingest.text(tmp_path / "c", file, model=str(model), level=Level.WORD)
     assert (report.added, report.vectors) == (4, 4)
     with search.open(tmp_path / "c") as c:

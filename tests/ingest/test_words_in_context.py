@@ -171,7 +171,7 @@ def shop(folder, minilm, tmp_path_factory):
 
 
 def test_the_same_run_again_encodes_nothing_and_other_words_all(shop, folder, minilm, tmp_path):
-    again = ingest.text(shop, folder, level="word", words=["pitcher", "bank"], model=minilm)
+    again = ingest.text(shop, folder, level="word", words=["pitcher", " bank"], model=minilm)
     assert (again.unchanged, again.vectors) == (17, 0)
     would = ingest.text(shop, folder, level="word", words=["river"], model=minilm, dry_run=True)
     assert would.updated == 17

@@ -389,3 +389,11 @@ def test_compaction_drops_the_dead_and_keeps_the_answers(shop: Collection) -> No
     for now, then in zip(search.open(shop.path).search(vector=rows[:10], k=50), after, strict=True):
         assert {hit.id for hit in now} == {hit.id for hit in then}
     assert shop.check() == []
+
+
+def test_a_query_that_is_no_words_is_refused(tmp_path):
+    with (
+        search.open(tmp_path / "c") as there,
+        pytest.raises(search.QueryError, match="the query is a int; give words"),
+    ):
+        there.search(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from transformers import (
 
 from search.encoders import packaged
 from search.encoders.device import choose_device, choose_dtype
+from search.encoders.load import load_named
 from search.encoders.packaged import file_sha256, locate
 from search.encoders.text import TextEncoder
 from search.encoders.text_batches import plan_batches
@@ -458,6 +460,21 @@ def test_an_unknown_name_offline(name):
     with pytest.raises(ModelUnavailable, match="; ") as caught:
         locate(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("patches", "is learned from pictures; use it with: nearkin ingest images"),
+        ("node2vec", "is learned from a graph; use it with: nearkin ingest graph"),
+        ("word2vec:skipgram", "use word2vec, word2vec:cbow or glove"),
+        ("glove:cbow", "there is no 'glove:cbow'"),
+        (__file__, "holds no word vectors; name such a file, or the folder"),
+    ],
+)
+def test_what_is_no_text_encoder_is_told_what_it_is(name, said):
+    with pytest.raises(ModelError, match=re.escape(said)):
+        load_named(name)
 
 
 def test_the_local_cache_comes_before_the_package(tmp_path, bert, monkeypatch):
