@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from contextlib import suppress
 from dataclasses import dataclass
 
 _MARKS = (
@@ -54,14 +55,10 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
     data = data.removeprefix(codecs.BOM_UTF8)
     named = _known(declared)
     if named is not None and named.startswith("iso2022"):  # seven bits, so that UTF-8 would not notice
-        try:
+        with suppress(UnicodeDecodeError):  # it is not what it says; go on as if it had said nothing
             return Decoded(data.decode(named), named)
-        except UnicodeDecodeError:
-            pass  # it is not what it says; go on as if it had said nothing
-    try:
+    with suppress(UnicodeDecodeError):  # the next ones are tried
         return Decoded(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        pass  # the next ones are tried
     if named is not None and named != "utf-8":
         try:
             return Decoded(data.decode(named), named)

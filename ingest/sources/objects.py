@@ -92,15 +92,13 @@ class JsonDocument(Table):
 
         found: dict[str, None] = {}
         fields: dict[str, None] = {}
-        try:
+        with suppress(JSONError):  # told where the rows are read
             for prefix, event, _ in _events(input, self._encoding):
                 if event == "start_map" and prefix.endswith(".item") and ".item." not in prefix:
                     if len(found) < _MOST_PATHS:
                         found.setdefault(prefix)
                 elif event == "string" and len(fields) < _MOST_PATHS:
                     fields.setdefault(prefix)
-        except JSONError:
-            pass  # told where the rows are read
         asked = wanted.text is not None and any(_asked(wanted.text, field) for field in fields)
         if asked or (wanted.text is None and any(field.casefold() in TEXT_NAMES for field in fields)):
             return None
