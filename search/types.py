@@ -116,7 +116,7 @@ class Space:
     encoder: EncoderSpec
 
 
-@dataclass(slots=True)  # not frozen, which takes three times as long to make: they are made by the thousand
+@dataclass(slots=True)  # not frozen, which takes several times as long to make: they are made by the thousand
 class Hit:
     """One answer: a record, how well it matches (`score`, higher is better), and what of it matched.
 
