@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -90,6 +90,10 @@ class Report:
     def written(self) -> int:
         """Records added or updated."""
         return self.added + self.updated
+
+    def after(self, stage: str, seconds: float) -> Report:
+        """The report with a stage that went before the others, and counts in the whole run."""
+        return replace(self, seconds=self.seconds + seconds, stages={stage: round(seconds, 4), **self.stages})
 
     def to_json(self) -> dict[str, Json]:
         """The fields as a JSON object."""

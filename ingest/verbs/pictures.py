@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -71,9 +72,11 @@ def images(
         with opened(collection) as there:
             assert there is not None
             _refuse_if_not_patches(there.spaces().get(space))  # before they are learned for nothing
+            started = time.perf_counter()
             patches, learned = _patches(there, source, space, options)
+            learning_s = time.perf_counter() - started
             job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
-            return pipeline.fill(there, source, job, options.progress)
+            return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
 
     @cache
     def encoder() -> Encoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ def static_text(
         SourceError: the texts are too few to learn from.
     """
     run.choice.only(run.model, *(("dim",) if run.learns else ()))
+    started = time.perf_counter()
     with opened(collection, must_write=False) as there:
         _same_model(there, run)
         if dry_run and run.level is Level.PASSAGE:
@@ -84,13 +86,14 @@ def static_text(
                 pipeline.forecast(there, words, (run.space, run.model, "words"), prune=run.prune)
             )
         encoder, data = _encoder(there, source, run)
+    learning_s = time.perf_counter() - started
     with opened(collection) as there:
         assert there is not None
         options = run.options
         if run.level is Level.WORD:
             words = WordSource(source, frozenset(_usable(encoder.table)))
             job = Job(run.space, run.model, lambda: encoder, _whole_words, "words", data, run.prune)
-            return pipeline.fill(there, words, job, options.progress)
+            return pipeline.fill(there, words, job, options.progress).after("learn", learning_s)
         cut = Passages(lambda: encoder, options.passage_tokens, options.passage_overlap)
         job = Job(
             run.space,
@@ -101,7 +104,7 @@ def static_text(
             data,
             run.prune,
         )
-        return pipeline.fill(there, source, job, options.progress)
+        return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
 
 
 def _unforeseen(report: Report) -> Report:

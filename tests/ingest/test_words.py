@@ -326,6 +326,7 @@ def test_words_of_the_texts_by_a_file(tmp_path: Path) -> None:
     assert "word vectors" in str(forecast.no_forecast)
     report = ingest.text(tmp_path / "c", file, model=str(model), level=Level.WORD)
     assert (report.added, report.vectors) == (4, 4)
+    assert 0 < report.stages["learn"] < report.seconds
     with search.open(tmp_path / "c") as c:
         records = c.get(["the", "cat", "a", "rock", "qqqq"])
         assert [None if r is None else r.metadata["count"] for r in records] == [2, 2, 1, 1, None]  # type: ignore[index]
