@@ -100,8 +100,10 @@ def images(
                     check_same(known, encoder().spec)
             return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
     job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
+    started = time.perf_counter()
     with filled(collection, job, chosen=chosen) as there:
-        return pipeline.fill(there, source, job, options.progress)
+        loading_s = time.perf_counter() - started
+        return pipeline.fill(there, source, job, options.progress).after("load", loading_s)
 
 
 def _refuse_if_not_patches(there: Space | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -158,5 +159,7 @@ def _run(
                     check_same(known, job.encoder().spec)
             wanted = (job.space, job.model, job.settings)
             return pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
+    started = time.perf_counter()
     with filled(collection, job, chosen=choice != PUBLISHED) as open_one:
-        return pipeline.fill(open_one, source, job, options.progress)
+        loading_s = time.perf_counter() - started
+        return pipeline.fill(open_one, source, job, options.progress).after("load", loading_s)
