@@ -71,18 +71,35 @@ def bare_sqlite(folder: Path, vectors: np.ndarray, metadata: list[dict]) -> floa
     return len(vectors) / (time.perf_counter() - begin)
 
 
-def bare_commits(folder: Path, vectors: np.ndarray, times: int) -> float:
-    """Durable commits of one row each, per second."""
+def bare_commits(folder: Path, vectors: np.ndarray, about: str, size: int, times: int, prefix: str) -> float:
+    """Records per second in durable commits of `size` rows each, with the same bytes, upserts by id."""
     connection = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
     connection.execute("pragma synchronous = full")
     begin = time.perf_counter()
     for number in range(times):
         connection.execute("begin immediate")
-        connection.execute(
-            "insert into r values (null, ?, '{}', ?)", (f"s{number}", vectors[number].tobytes())
+        connection.executemany(
+            "insert into r values (null, ?, ?, ?) on conflict (id) do update "
+            "set metadata = excluded.metadata, vector = excluded.vector",
+            [
+                (f"{prefix}{i}", json.dumps({"about": about}), vectors[i].tobytes())
+                for i in range(number * size, (number + 1) * size)
+            ],
         )
         connection.execute("commit")
-    return times / (time.perf_counter() - begin)
+    return times * size / (time.perf_counter() - begin)
+
+
+def our_commits(
+    shop: search.Collection, vectors: np.ndarray, about: str, size: int, times: int, prefix: str
+) -> float:
+    """As `bare_commits`, by nearkin."""
+    begin = time.perf_counter()
+    for number in range(times):
+        span = slice(number * size, (number + 1) * size)
+        records = [{"id": f"{prefix}{i}", "metadata": {"about": about}} for i in range(span.start, span.stop)]
+        shop.add(records, vectors[span], space="v")
+    return times * size / (time.perf_counter() - begin)
 
 
 def main() -> None:
@@ -181,16 +198,22 @@ def main() -> None:
                 15,
             )
             line(f"filter {percent}% never asked before, declared, ms", f"{spent:.2f}", "target 5")
-        bare_rate = bare_commits(folder, vectors, 200)
-        begin = time.perf_counter()
-        for number in range(200):
-            shop.add([{"id": f"s{number}"}], vectors[number : number + 1], space="v")
-        rate = 200 / (time.perf_counter() - begin)
-        line(
-            "durable commits of 1, per second",
-            f"{rate:,.0f}",
-            f"bare SQLite {bare_rate:,.0f}: {rate / bare_rate:.2f}x",
-        )
+        about = "x" * 250
+        for what, size, times, update in (
+            ("durable commits of 1", 1, 300, False),
+            ("durable commits of 10", 10, 200, False),
+            ("durable commits of 100", 100, 100, False),
+            ("updates, commits of 10", 10, 200, True),
+        ):
+            bare_rates, rates = [], []
+            for turn in range(3):
+                prefix = "r" if update else f"s{size}-{turn}-"
+                bare_rates.append(bare_commits(folder, vectors[turn::3], about, size, times, prefix))
+                rates.append(our_commits(shop, vectors[turn::3], about, size, times, prefix))
+            bare_rate, rate = statistics.median(bare_rates), statistics.median(rates)
+            line(
+                what + ", records/s", f"{rate:,.0f}", f"bare SQLite {bare_rate:,.0f}: {rate / bare_rate:.2f}x"
+            )
         begin = time.perf_counter()
         gone = shop.delete(ids[: n // 10])
         line("delete 10%, records/s", f"{gone / (time.perf_counter() - begin):,.0f}", "")

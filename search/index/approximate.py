@@ -16,6 +16,8 @@ from search.vectors import Vectors
 
 _MARGIN = 1.5  # candidates looked at for each that is expected to be needed
 _SPARE = 8
+_LEAST = 96  # candidates behind a filter: fewer find 99 of 100 only where the filter leaves out most rows
+_NEARLY_ALL = 0.75
 
 
 class ApproximateIndex(Index):
@@ -42,7 +44,11 @@ class ApproximateIndex(Index):
 
     def candidates_for(self, k: int, n_allowed: int, n: int) -> int:
         """How many candidates to look for, so that k of them are expected to be allowed."""
-        return k if n_allowed >= n else math.ceil(k * n / n_allowed * _MARGIN) + _SPARE
+        if n_allowed >= n:
+            return k
+        width = math.ceil(k * n / n_allowed * _MARGIN) + _SPARE
+        # Where little is left out, which deletions do too, the effort tuned for is what was asked for.
+        return width if n_allowed > n * _NEARLY_ALL else max(width, min(_LEAST, n))
 
     def search(
         self,

@@ -81,10 +81,15 @@ def test_the_cheaper_way_is_taken(
 def test_a_filter_makes_the_walk_longer() -> None:
     index = index_of(1_000_000, 1_000_000, 64)
     ways = [plan(1_000_000, n, 384, 10, index) for n in (1_000_000, 500_000, 250_000, 100_000)]
-    # Half as many again as are expected to be needed, and a few to spare.
-    assert [way.candidates for way in ways] == [10, 38, 68, 158]
-    assert [way.effort for way in ways] == [64, 64, 68, 158]
+    # Half as many again as are expected to be needed and a few to spare, but not fewer than find 99 of 100.
+    assert [way.candidates for way in ways] == [10, 96, 96, 158]
+    assert [way.effort for way in ways] == [64, 96, 96, 158]
     assert [way.index_us for way in ways] == sorted(way.index_us for way in ways)  # type: ignore[type-var]
+
+
+def test_few_deletions_make_it_no_longer() -> None:
+    """They leave rows out too, but nearly all are still there."""
+    assert index_of(1_000_000, 1_000_000, 64).candidates_for(10, 900_000, 1_000_000) == 25
 
 
 def test_an_effort_asked_for_is_an_effort_made() -> None:
