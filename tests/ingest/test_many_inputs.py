@@ -19,7 +19,7 @@ from tests.ingest import documents
 # Counts what a source yields, and how much higher the memory of the process peaks after so many inputs than it did
 # before: garbage in cycles makes it go up and down, but what grows with the inputs peaks ever higher.
 COUNT = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import psutil
 from ingest.sources.contract import Item
@@ -37,7 +37,9 @@ for n, one in enumerate(text_source([Path(sys.argv[1])])):
     if n % 50 == 0:
         now = process.memory_info().rss
         early, late = (max(early, now), late) if n < int(sys.argv[2]) else (early, max(late, now))
-most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not getrusage's, which counts what the parent held when it was forked.
+(peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+most = int(peak.split()[1]) * 1024
 print(json.dumps({"good": good, "reasons": reasons, "grown": late - early, "most": most}))
 """
 
