@@ -50,12 +50,13 @@ class Lately:
         fresh = reads.shown(transaction, missing, pieces=pieces)  # asks for the counters, if for nothing else
         if not fresh:
             return found
+        known = {key: found[key] for key in wanted if key in found}  # not all: there may be thousands
         if kept.n_bytes > _BYTES:
             kept.n_passed += len(fresh)
-            return {**{key: found[key] for key in wanted if key in found}, **fresh}
+            return known | fresh
         for key, row in fresh.items():
             size = _OVERHEAD + len(row.metadata) + len(row.text or "")
             if size <= _LARGEST:
                 found[key] = row
                 kept.n_bytes += size
-        return found if all(map(found.__contains__, fresh)) else found | fresh
+        return known | fresh
