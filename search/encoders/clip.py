@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPProcessor
 from transformers.utils import logging as transformers_logging
 
-from search.encoders.contract import Encoder, Item, Role, Vectors
+from search.encoders.contract import Item, PictureModel, Pixels, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.networks import BATCH, batches, refuse_drift, unit_rows
 from search.encoders.packaged import file_sha256, locate, read_json, weight_files
@@ -34,7 +34,18 @@ _SAME = {
 _ROOMS = ("", "0_CLIPModel")
 
 
-class ClipEncoder(Encoder):
+class Processor:
+    """A transformers image processor as a preparation."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, picture: Image.Image) -> Pixels:
+        values: Pixels = self.processor(images=picture, return_tensors="np")["pixel_values"][0]
+        return values
+
+
+class ClipEncoder(PictureModel):
     """Words (str) and pictures (Path or Image) to unit vectors of one space.
 
     Radford et al. 2021, "Learning transferable visual models from natural language supervision". What goes
@@ -62,7 +73,7 @@ class ClipEncoder(Encoder):
         self._dtype = choose_dtype(precision, self._device)
         self._model = model.eval().requires_grad_(False).to(self._device, self._dtype)
         self._tokenizer = processor.tokenizer
-        self._pictures = processor.image_processor
+        self.preparation = Processor(processor.image_processor)
         self._window = int(model.config.text_config.max_position_embeddings)
 
     @classmethod
@@ -127,11 +138,11 @@ class ClipEncoder(Encoder):
             SourceError: a picture cannot be read.
         """
         words: dict[int, str] = {}
-        pictures: dict[int, Path | Image.Image] = {}
+        pictures: dict[int, Path | Image.Image | Pixels] = {}
         for row, item in enumerate(items):
             if isinstance(item, str):
                 words[row] = item
-            elif isinstance(item, Path | Image.Image):
+            elif isinstance(item, Path | Image.Image | np.ndarray):
                 pictures[row] = item
             else:
                 raise WrongModality(
@@ -143,7 +154,7 @@ class ClipEncoder(Encoder):
             while numbers := list(islice(order, BATCH)):
                 rows[numbers] = self._of_words([words[number] for number in numbers])
             order = iter(pictures)
-            for inputs in batches(prepare_ahead(pictures.values(), self._prepared, ahead=2 * BATCH)):
+            for inputs in batches(prepare_ahead(pictures.values(), self.preparation, ahead=2 * BATCH)):
                 rows[list(islice(order, len(inputs)))] = self._of_pictures(inputs)
         return rows
 
@@ -161,13 +172,9 @@ class ClipEncoder(Encoder):
             )
         )
 
-    def _of_pictures(self, inputs: list[Tensor]) -> Vectors:
-        batch = torch.stack(inputs).to(self._device, self._dtype)
+    def _of_pictures(self, inputs: list[Pixels]) -> Vectors:
+        batch = torch.from_numpy(np.stack(inputs)).to(self._device, self._dtype)
         return unit_rows(_features(self._model.get_image_features(pixel_values=batch)))
-
-    def _prepared(self, picture: Image.Image) -> Tensor:
-        values: Tensor = self._pictures(images=picture, return_tensors="pt")["pixel_values"][0]
-        return values
 
 
 def _features(output: Any) -> Tensor:

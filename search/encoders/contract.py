@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,6 +17,7 @@ from search.types import EncoderSpec
 
 Role: TypeAlias = Literal["document", "query"]
 Vectors: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]  # a prepared picture: (channels, height, width)
 
 PROBES = ("nearkin finds the nearest kin", "Ein Satz über Äpfel und Birnen.", "def add(a, b): return a + b")
 
@@ -39,8 +40,9 @@ class Occurrence:
     end: int
 
 
-# A str is words, a Path or an Image is a picture; an Occurrence is taken by encoders of words in their context.
-Item: TypeAlias = str | Path | Image | Occurrence
+# A str is words, a Path or an Image is a picture, Pixels are one that the model's own `preparation` has made ready; an
+# Occurrence is taken by encoders of words in their context.
+Item: TypeAlias = str | Path | Image | Pixels | Occurrence
 
 
 class Encoder(ABC):
@@ -94,3 +96,14 @@ class TextModel(Encoder):
     def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """(n,) whether each text can be encoded; a model with a fixed vocabulary of words may know none of it."""
         return np.ones(len(texts), dtype=np.bool_)
+
+
+class PictureModel(Encoder):
+    """An encoder of pictures, whose preparation can be done elsewhere, ahead of it.
+
+    `preparation` turns an RGB picture into what the network takes. It holds no network and can be pickled, so that
+    other threads and processes can do it; what it gives is taken by `encode` in the picture's stead, with the same
+    result.
+    """
+
+    preparation: Callable[[Image], Pixels]

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from search.encoders.contract import Encoder, Item, Role, Vectors
+from search.encoders.contract import Item, PictureModel, Pixels, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.pictures import prepare_ahead
 from search.errors import EncoderDrift, ModelUnavailable, WrongModality
@@ -42,7 +42,18 @@ _UNREADABLE = (
 _NESTED = ("state_dict", "model_state_dict", "model")
 
 
-class NetworkEncoder(Encoder):
+class Transform:
+    """A library's own transform, to a tensor, as a preparation."""
+
+    def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, picture: Image.Image) -> Pixels:
+        pixels: Pixels = self.transform(picture).numpy()
+        return pixels
+
+
+class NetworkEncoder(PictureModel):
     """Pictures to unit vectors by one network.
 
     Pictures are decoded and prepared by threads while the network works on the batch before.
@@ -67,7 +78,7 @@ class NetworkEncoder(Encoder):
         self.spec = spec
         self._device = choose_device(device)
         self._dtype = choose_dtype(precision, self._device)
-        self._prepare = prepare
+        self.preparation = Transform(prepare)
         self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
         # Convolutions read pixels with their channels side by side faster; other networks do not mind.
         self._network.to(memory_format=torch.channels_last)
@@ -76,7 +87,7 @@ class NetworkEncoder(Encoder):
         """Unit vectors of pictures, (n, dim) float32, row i for item i.
 
         Args:
-            items: files or images in memory.
+            items: files, images in memory, or pictures made ready by `preparation`.
             role: makes no difference to a picture.
 
         Raises:
@@ -86,18 +97,18 @@ class NetworkEncoder(Encoder):
         pictures = refuse_words(items, self.spec.model)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        for inputs in batches(prepare_ahead(pictures, self._prepare, ahead=2 * BATCH)):
+        for inputs in batches(prepare_ahead(pictures, self.preparation, ahead=2 * BATCH)):
             rows[done : done + len(inputs)] = self._features(inputs)
             done += len(inputs)
         return rows
 
-    def _features(self, inputs: Sequence[Tensor]) -> Vectors:
+    def _features(self, inputs: Sequence[Pixels]) -> Vectors:
         with torch.inference_mode():
-            batch = torch.stack(list(inputs)).to(self._device, self._dtype)
+            batch = torch.from_numpy(np.stack(inputs)).to(self._device, self._dtype)
             return unit_rows(self._network(batch.contiguous(memory_format=torch.channels_last)))
 
 
-def batches(inputs: Iterator[Tensor], size: int = BATCH) -> Iterator[list[Tensor]]:
+def batches(inputs: Iterator[Pixels], size: int = BATCH) -> Iterator[list[Pixels]]:
     """Lists of at most `size` inputs, in order."""
     while batch := list(islice(inputs, size)):
         yield batch
@@ -115,11 +126,11 @@ def unit_rows(features: Tensor) -> Vectors:
     return np.asarray(nn.functional.normalize(rows, dim=1).numpy(), dtype=np.float32)
 
 
-def refuse_words(items: Sequence[Item], model: str) -> list[Path | Image.Image]:
+def refuse_words(items: Sequence[Item], model: str) -> list[Path | Image.Image | Pixels]:
     """The items, all of them pictures; raises WrongModality where one is not."""
-    found: list[Path | Image.Image] = []
+    found: list[Path | Image.Image | Pixels] = []
     for item in items:
-        if not isinstance(item, Path | Image.Image):
+        if not isinstance(item, Path | Image.Image | np.ndarray):
             raise WrongModality(
                 f"'{model}' takes pictures, not words; ask with a picture, or use a CLIP model for the space"
             )

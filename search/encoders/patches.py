@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from search.encoders.contract import Encoder, Item, Role, Vectors
+from search.encoders.contract import Item, PictureModel, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.networks import batches, refuse_words, unit_rows
 from search.encoders.pictures import prepare_ahead
@@ -94,7 +95,7 @@ class PatchFeatures(nn.Module):
         return nn.functional.adaptive_avg_pool2d(nearness, shape.grid).flatten(1)
 
 
-class PatchesEncoder(Encoder):
+class PatchesEncoder(PictureModel):
     """The encoder that `ingest.learn.pictures.patches.learn_patches` has learned.
 
     Args:
@@ -109,7 +110,7 @@ class PatchesEncoder(Encoder):
 
     def __init__(self, data: bytes, *, device: str = "auto", precision: str = "auto") -> None:
         shape, tensors, contrast = _read(data)
-        self._shape = shape
+        self.preparation = partial(pixels, shape=shape)
         self._device = choose_device(device)
         if precision != "auto" and choose_dtype(precision, self._device) != torch.float32:
             raise ModelError("patches computes in fp32 only; leave --precision at auto")
@@ -194,10 +195,10 @@ class PatchesEncoder(Encoder):
         given = refuse_words(items, FAMILY)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        pictures = prepare_ahead(given, lambda picture: torch.from_numpy(pixels(picture, self._shape)))
+        pictures = prepare_ahead(given, self.preparation)
         for inputs in batches(pictures):
             with torch.inference_mode():
-                features = self._features(torch.stack(inputs).to(self._device))
+                features = self._features(torch.from_numpy(np.stack(inputs)).to(self._device))
                 rows[done : done + len(inputs)] = unit_rows((features - self._mean) @ self._projection)
             done += len(inputs)
         return rows

@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from search.encoders.contract import Pixels
 from search.errors import SourceError
 
 # Decoded to RGB a picture of this size takes 192 MB, several of which are in memory at once while threads
@@ -53,8 +53,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _PILLOW_MODULE = re.compile(r"PIL\.")
-
-Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +110,25 @@ def open_picture(item: str | Path | Image.Image, *, at_least: int | None = None)
 
 
 def prepare_ahead(
-    items: Iterable[str | Path | Image.Image],
-    prepare: Callable[[Image.Image], Prepared],
+    items: Iterable[str | Path | Image.Image | Pixels],
+    prepare: Callable[[Image.Image], Pixels],
     *,
     threads: int | None = None,
     ahead: int = 64,
-) -> Iterator[Prepared]:
+) -> Iterator[Pixels]:
     """`prepare(open_picture(item))` for each item, in order, worked out by a few threads ahead of the caller.
+
+    What is prepared already is passed on as it is.
 
     A decoded picture lives only inside its thread, so memory is bounded by the prepared results: at most
     `ahead` of them. Where an item cannot be read its SourceError is raised when its turn comes.
     """
     count = threads or min(4, available_cores())
     with ThreadPoolExecutor(count, thread_name_prefix="nearkin-decode") as pool:
-        waiting: deque[Future[Prepared]] = deque()
+        waiting: deque[Future[Pixels]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(lambda one: prepare(open_picture(one)), item))
+                waiting.append(pool.submit(_prepared, item, prepare))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -136,6 +136,10 @@ def prepare_ahead(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _prepared(item: str | Path | Image.Image | Pixels, prepare: Callable[[Image.Image], Pixels]) -> Pixels:
+    return item if isinstance(item, np.ndarray) else prepare(open_picture(item))
 
 
 def available_cores() -> int:

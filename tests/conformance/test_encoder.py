@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from ingest.learn.words.settings import WordSettings
 from ingest.learn.words.word2vec import learn_word2vec
 from search.encoders.clip import ClipEncoder
 from search.encoders.contextual_words import ContextualWordEncoder
-from search.encoders.contract import Encoder, Item, Occurrence, Vectors
+from search.encoders.contract import Encoder, Item, Occurrence, PictureModel, Vectors
 from search.encoders.load import load_named, load_spec
 from search.encoders.patches import PatchesEncoder
 from search.encoders.remote import RemoteEncoder
@@ -229,6 +230,17 @@ def test_what_it_does_not_accept_it_refuses(case: Case) -> None:
     if "image" not in accepts:
         with pytest.raises(WrongModality, match="; "):
             case.encoder.encode([Image.new("RGB", (8, 8))])
+
+
+def test_what_its_preparation_made_is_taken_in_the_pictures_stead(case: Case) -> None:
+    if not isinstance(case.encoder, PictureModel):
+        pytest.skip("takes no pictures")
+    preparation = pickle.loads(pickle.dumps(case.encoder.preparation))
+    assert len(pickle.dumps(preparation)) < 10_000  # no network in it
+    whole = pictures()
+    prepared = [preparation(picture) for picture in whole]
+    assert all(one.ndim == 3 and one.dtype in (np.uint8, np.float32) for one in prepared)
+    np.testing.assert_array_equal(case.encoder.encode(prepared), case.encoder.encode(whole))
 
 
 def test_a_picture_in_a_file_and_in_memory_is_the_same(case: Case, tmp_path: Path) -> None:
