@@ -41,7 +41,7 @@ class Collection:
     next question; one process at a time writes.
     """
 
-    def __init__(self, layout: Layout, database: Database, *, device: str) -> None:
+    def __init__(self, layout: Layout, database: Database, *, device: str, precision: str = "auto") -> None:
         """Made by `search.open`."""
         self._layout = layout
         self._database = database
@@ -50,7 +50,7 @@ class Collection:
         self._names = FieldNames()
         self._views = Views(layout)
         self._n_added: dict[int, int] = {}  # rows added to each space since its index was last looked at
-        self._asker = Asker(database, self._views, device)
+        self._asker = Asker(database, self._views, device, precision)
         self._indexer = Indexer(layout, database, self._views, self._asker.real)
 
     @property
