@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli import verbs
-from search.cli import copies, tuning
+from search.cli import copies, serving, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
 from search.version import __version__
@@ -19,6 +19,7 @@ app.add_typer(verbs.app, name="ingest")
 asking_verbs.register(app)
 tuning.register(app)
 copies.register(app)
+serving.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, output, tuning, verbs
+from search.cli import copies, output, serving, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -90,4 +90,5 @@ def run(arguments: list[str] | None = None) -> None:
     verbs.register(app)
     tuning.register(app)
     copies.register(app)
+    serving.register(app)
     sys.exit(outcome(app, arguments))

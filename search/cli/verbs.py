@@ -42,10 +42,10 @@ ExplainOption = Annotated[bool, typer.Option("--explain", help="Say how each hit
 DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
 
 
-def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
+def opened(path: Path, mode: Any = "r", device: str = "auto", precision: str = "auto") -> Any:
     from search.opening import open as open_collection
 
-    return open_collection(path, mode, device=device)
+    return open_collection(path, mode, device=device, precision=precision)
 
 
 def search(
