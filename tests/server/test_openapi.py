@@ -1,4 +1,4 @@
-"""The description cannot lie: its paths are the routes, its fields are those that are checked, its answers are given."""
+"""The description cannot lie: its paths are the routes, its fields those that are checked, its answers are given."""
 
 from __future__ import annotations
 

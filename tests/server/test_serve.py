@@ -138,7 +138,11 @@ def test_clients_that_hang_up_do_not_disturb_the_others(path: Path, tmp_path: Pa
             half.sendall(head + b"100\r\n\r\n{")
         gate.touch()
         with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(httpx.post, f"{url}/search", content=body, headers={"content-type": "application/json"}, timeout=60) for _ in range(8)]  # fmt: skip
+            kind = {"content-type": "application/json"}
+            asked = [
+                pool.submit(httpx.post, f"{url}/search", content=body, headers=kind, timeout=60)
+                for _ in range(8)
+            ]
             for answer in asked:
                 assert [hit["id"] for hit in answer.result().json()] == ["b"]
 
