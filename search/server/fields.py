@@ -16,6 +16,8 @@ from search.types import Json
 MOST_QUERIES = 1_000  # in one request
 MOST_HITS = 100_000  # in one answer, over all its queries
 MOST_COMPARED = 2_000  # passages compared again for one request
+MOST_CHARACTERS = 1_000_000  # of all the queries of one request
+_WORDS, _EXPRESSION, _NAME = 100_000, 20_000, 4_000  # characters at the most
 
 
 class Kind(StrEnum):
@@ -40,7 +42,6 @@ _SCHEMAS: Mapping[Kind, dict[str, Json]] = {
     Kind.NUMBERS: {
         "type": "array",
         "items": {"type": ["number", "array"], "items": {"type": "number"}},
-        "maxItems": 65_536,
     },
     Kind.WEIGHTS: {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
 }
@@ -63,38 +64,40 @@ _FITS: Mapping[Kind, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: what it means, what it may hold, and between which bounds."""
+    """One field: what it means, what it may hold, and between which bounds; `longest` is in characters."""
 
     about: str
     kinds: tuple[Kind, ...] = (Kind.TEXT,)
     least: int | None = None
     most: int | None = None
+    longest: int | None = None
 
     @property
     def schema(self) -> dict[str, Json]:
         """As JSON Schema."""
-        bounds = {"minimum": self.least, "maximum": self.most}
-        alone = _SCHEMAS[self.kinds[0]] | {key: bound for key, bound in bounds.items() if bound is not None}
-        several: dict[str, Json] = {"oneOf": [_SCHEMAS[kind] for kind in self.kinds]}
-        return (alone if len(self.kinds) == 1 else several) | {"description": self.about}
+        alone, *others = (_SCHEMAS[kind] for kind in self.kinds)
+        said: dict[str, Json] = {"oneOf": [alone, *others]} if others else dict(alone)
+        bounds = {"minimum": self.least, "maximum": self.most, "maxLength": self.longest}
+        said |= {key: bound for key, bound in bounds.items() if bound is not None}
+        return said | {"description": self.about}
 
 
 _K = Field("How many hits; 10 if left out.", (Kind.WHOLE,), 1, 10_000)
-_WHERE = Field("Only records that match, such as: price < 80 and brand = 'A'.")
+_WHERE = Field("Only records that match, such as: price < 80 and brand = 'A'.", longest=_EXPRESSION)
 _EXPLAIN = Field("Say how each hit was found.", (Kind.FLAG,))
 
 SEARCH: Mapping[str, Field] = {
-    "query": Field("Words to search for; the answer is an array of hits."),
+    "query": Field("Words to search for; the answer is an array of hits.", longest=_WORDS),
     "queries": Field("Several of them; the answer is an array of such arrays.", (Kind.TEXTS,)),
     "image": Field("A picture to search by: its bytes as base64 in JSON, or the file itself in a form."),
-    "like": Field("The id of a stored record to search by; it is left out."),
+    "like": Field("The id of a stored record to search by; it is left out.", longest=_NAME),
     "vector": Field("A vector to search by, or several.", (Kind.NUMBERS,)),
     "k": _K,
     "where": _WHERE,
-    "space": Field("Which space to search; needed only where several could answer."),
+    "space": Field("Which space to search; needed only where several could answer.", longest=_NAME),
     "effort": Field("How hard an approximate index looks.", (Kind.WHOLE,), 1, 100_000),
     "context": Field("How many neighbours of a passage to show on either side.", (Kind.WHOLE,), 0, 100),
-    "rerank": Field("Compare the first hits with the words again, token by token: maxsim."),
+    "rerank": Field("Compare the first hits with the words again, token by token: maxsim.", longest=_NAME),
     "rerank_depth": Field("How many of them; 100 if left out.", (Kind.WHOLE,), 1, 1_000),
     "explain": _EXPLAIN,
 }
@@ -130,6 +133,8 @@ def checked(given: object, fields: Mapping[str, Field]) -> dict[str, Any]:
             raise QueryError(f"{name} is {_shown(value)}; give {' or '.join(field.kinds)}")
         if isinstance(value, list) and Kind.TEXTS in field.kinds and len(value) > MOST_QUERIES:
             raise QueryError(f"{name} has {len(value):,} entries; send at most {MOST_QUERIES:,} at a time")
+        if isinstance(value, str) and field.longest is not None and len(value) > field.longest:
+            raise QueryError(f"{name} has {len(value):,} characters; send at most {field.longest:,}")
         _check_bounds(name, value, field)
     return {name: value for name, value in given.items() if value is not None}
 

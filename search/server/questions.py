@@ -19,7 +19,15 @@ from search.encoders.pictures import DAMAGED, FORMATS, open_picture
 from search.errors import QueryError
 from search.query.rerank import DEPTH
 from search.server.answers import Refused
-from search.server.fields import MOST_COMPARED, MOST_HITS, Field, checked, from_form
+from search.server.fields import (
+    MOST_CHARACTERS,
+    MOST_COMPARED,
+    MOST_HITS,
+    MOST_QUERIES,
+    Field,
+    checked,
+    from_form,
+)
 from search.types import Hit
 
 _JSON = "application/json"
@@ -108,6 +116,10 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
     vector = named.get("vector")
     several = vector if vector and isinstance(vector[0], list) else queries
     n, k = 1 if several is None else len(several), named.get("k", 10)
+    if n > MOST_QUERIES:
+        raise QueryError(f"{n:,} vectors; send at most {MOST_QUERIES:,} at a time")
+    if sum(map(len, queries or ())) > MOST_CHARACTERS:
+        raise QueryError(f"the queries have too many characters; send at most {MOST_CHARACTERS:,} at a time")
     if n * k > MOST_HITS:
         raise QueryError(f"{n:,} questions with k of {k:,}; ask for at most {MOST_HITS:,} hits at a time")
     if "rerank" in named and n * max(named.get("rerank_depth", DEPTH), k) > MOST_COMPARED:

@@ -94,13 +94,15 @@ def serve(collection: Collection, settings: Settings, *, host: str, port: int, s
     server = uvicorn.Server(config)
     with listening(host, port) as (bound, url):
         say(f"{collection.path} is served at {url}; Ctrl-C stops it")
-        threading.Thread(target=_load, args=(collection, say), name="nearkin-load", daemon=True).start()
+        loading = threading.Thread(target=_load, args=(collection, say), name="nearkin-load", daemon=True)
+        loading.start()
         try:
             server.run(sockets=[bound])
         except (KeyboardInterrupt, SystemExit):
             # The signal that stopped it comes once more when all is done, for those whose end it should be.
             if not server.should_exit:
                 raise
+        loading.join(_FINISH_S)  # the collection is closed next
     say("stopped")
 
 

