@@ -73,12 +73,19 @@ class Guard:
             and origin not in self._settings.origins
         ):
             raise Refused(403, f"pages of {origin} may not ask here; allow it with --allow-origin")
+        if origin is None and headers.get("sec-fetch-site") == "cross-site" and _is_part(headers):
+            raise Refused(403, "this is not for pages of other sites to show; open it by itself")
         if self._token is not None and path != OPEN:
             given = _token(headers.get("authorization", ""))
             if given is None or not hmac.compare_digest(given, self._token):
                 raise Refused(
                     401, "this needs the server's token; send it as a bearer, or as the password of any name"
                 )
+
+
+def _is_part(headers: Headers) -> bool:
+    """Whether a browser asks for a part of a page, such as a picture, and not because somebody follows a link."""
+    return headers.get("sec-fetch-mode") != "navigate"
 
 
 def _name(host: str) -> str:

@@ -57,6 +57,15 @@ def test_pages_of_other_places_are_refused(client: TestClient) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
+def test_pages_of_other_places_show_no_picture_of_ours(client: TestClient) -> None:
+    shown = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert client.get("/records/red/picture", headers=shown).status_code == 403
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert client.get("/", headers=followed).status_code == 200
+    own = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "no-cors"}
+    assert client.get("/records/red/picture", headers=own).status_code == 200
+
+
 def test_a_place_that_is_allowed_may_read_the_answers(client_of: Callable[..., TestClient]) -> None:
     client = client_of(origins=("https://shop.example",), token=TOKEN)
     headers = {"origin": "https://shop.example", "authorization": f"Bearer {TOKEN}"}
