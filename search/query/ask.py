@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,11 +19,11 @@ from search.index.contract import Allowed
 from search.index.view import Look
 from search.query import plan, rerank, run
 from search.query.follow import Views
-from search.query.gathering import Gathering
 from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import recommend, taste
 from search.query.request import Options
+from search.query.words import TOKENS, WordsOfMany
 from search.types import EncoderSpec, Hit, Json, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import Vectors, as_floats, checked, prepared
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 _TOGETHER = 125  # queries searched at a time in a long batch
-_TOKENS = 2048  # encoded in one go for several askers: how long the last of them waits for the others
 _READ_AGAIN = 100  # times a reader starts anew because another thread moved on; each takes microseconds
 
 
@@ -52,14 +51,6 @@ def vectors(vector: Any) -> tuple[bool, Vectors]:
     return False, checked(given, what="the query vectors")
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """One query in words, as it is gathered with those of other threads."""
-
-    words: str
-    options: Options
-
-
 class Asker:
     """Asks the spaces of one collection; keeps the encoders it has loaded."""
 
@@ -69,7 +60,7 @@ class Asker:
         self._device, self._precision = device, precision
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._loading = threading.Lock()
-        self._gatherings: dict[int, tuple[Encoder, Gathering[_Words, list[Hit]]]] = {}
+        self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
         # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
         self._remembered: tuple[Row, State] | None = None
@@ -145,7 +136,7 @@ class Asker:
             interacting = rerank.late_interaction(encoder, chosen.name)
             first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
         if len(items) == 1 and isinstance(items[0], str):
-            found = [self._gathering(chosen, encoder).ask(_Words(items[0], first))]
+            found = [self._words_of_many(chosen, encoder).ask(items[0], first)]
         else:
             queries, encoding_s = self._encoded(items, chosen, encoder)
             found = self._found(chosen, queries, first, encoding_s)
@@ -155,39 +146,18 @@ class Asker:
             interacting, [str(one) for one in items], found, options.k, explain=options.explain
         )
 
-    def _gathering(self, space: Space, encoder: Encoder) -> Gathering[_Words, list[Hit]]:
+    def _words_of_many(self, space: Space, encoder: Encoder) -> WordsOfMany:
         """Where the words that several threads ask of a space at once are answered together."""
         with self._loading:
-            held = self._gatherings.get(space.key)
+            held = self._words.get(space.key)
             if held is None or held[0] is not encoder:
-                most = getattr(encoder, "max_tokens", _TOKENS)
-                gathering: Gathering[_Words, list[Hit]] = Gathering(
-                    lambda asked: self._together(asked, space, encoder),
-                    lambda one: min(
-                        2 + len(one.words.encode("utf-8", "replace")) // 3, most
-                    ),  # more than there are
-                    budget=_TOKENS,
+                made = WordsOfMany(
+                    lambda words: self._encoded(words, space, encoder),
+                    lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
+                    getattr(encoder, "max_tokens", TOKENS),
                 )
-                held = self._gatherings[space.key] = (encoder, gathering)
+                held = self._words[space.key] = (encoder, made)
             return held[1]
-
-    def _together(
-        self, asked: Sequence[_Words], space: Space, encoder: Encoder
-    ) -> list[list[Hit] | Exception]:
-        """Hits for each, or what it failed by: all encoded in one go, and searched so where all else is the same."""
-        queries, encoding_s = self._encoded([one.words for one in asked], space, encoder)
-        alike: dict[Options, list[int]] = {}
-        for number, one in enumerate(asked):
-            alike.setdefault(one.options, []).append(number)
-        answers: dict[int, list[Hit] | Exception] = {}
-        for options, numbers in alike.items():
-            some: Sequence[list[Hit] | Exception]
-            try:
-                some = self._found(space, queries[numbers], options, encoding_s)
-            except Exception:  # noqa: BLE001 - is raised where it was asked
-                some = [self._found_or_error(space, queries[[n]], options, encoding_s) for n in numbers]
-            answers |= zip(numbers, some, strict=True)
-        return [answers[number] for number in range(len(asked))]
 
     def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
         """The queries (n, dim), and how many seconds they took."""
@@ -202,14 +172,6 @@ class Asker:
             lambda transaction, state: self._nearest(transaction, state, space, queries, options, encoding_s),
             by_glimpse=options.plain,
         )
-
-    def _found_or_error(
-        self, space: Space, query: Vectors, options: Options, encoding_s: float
-    ) -> list[Hit] | Exception:
-        try:
-            return self._found(space, query, options, encoding_s)[0]
-        except Exception as error:  # noqa: BLE001 - is raised where it was asked
-            return error
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
         """Hits for given vectors, a list for each."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import orjson
+
 from search.errors import QueryError
 from search.types import Json
 
@@ -145,7 +147,7 @@ def _check_bounds(name: str, value: Any, field: Field) -> None:
 
 
 def from_form(name: str, values: list[str], fields: Mapping[str, Field]) -> Any:
-    """The value of a field that came as text, in a form.
+    """The value of a field that came in a form: text as it is, all else as JSON would write it.
 
     Raises:
         QueryError: it cannot be read.
@@ -157,15 +159,9 @@ def from_form(name: str, values: list[str], fields: Mapping[str, Field]) -> Any:
     if Kind.TEXT in kinds:
         return value
     try:
-        if kinds == (Kind.WHOLE,):
-            return int(value)
-        if kinds == (Kind.NUMBER,):
-            return float(value)
-    except ValueError:
-        _refuse(name, _shown(value), f"give {kinds[0]}")
-    if kinds == (Kind.FLAG,) and value in ("true", "false"):
-        return value == "true"
-    return _refuse(name, _shown(value), f"give {kinds[0]}, or ask in JSON")
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return _refuse(name, _shown(value), f"give {' or '.join(kinds)}, as in JSON")
 
 
 def _refuse(name: str, what: str, do: str) -> Any:

@@ -123,7 +123,7 @@ def _asks(summary: str, name: str, answer: dict[str, Json]) -> dict[str, Json]:
     content: dict[str, Json] = {"application/json": {"schema": _named(name)}}
     if name == "Search":
         file: dict[str, Json] = {"type": "string", "contentMediaType": "application/octet-stream"}
-        form = {field: spec.schema for field, spec in SEARCH.items() if field != "vector"} | {"image": file}
+        form = {field: spec.schema for field, spec in SEARCH.items()} | {"image": file}
         content["multipart/form-data"] = {"schema": _object(form, needed=False)}
     return {
         "post": {

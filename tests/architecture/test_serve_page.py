@@ -9,7 +9,7 @@ import typer.main
 
 from ingest.cli.main import app
 from search.encoders.pictures import MAX_PIXELS
-from search.query import ask, gathering
+from search.query import gathering, words
 from search.server import settings, thumbnails
 from search.server.fields import RECOMMEND, SEARCH
 from search.server.openapi import document
@@ -52,4 +52,4 @@ def test_its_numbers_are_those_of_the_code() -> None:
         f"at most {thumbnails.SIDE} x {thumbnails.SIDE}",
     ):
         assert said in PAGE
-    assert f"{gathering.MOST} queries or {ask._TOKENS:,} tokens" in DECISIONS
+    assert f"{gathering.MOST} queries or {words.TOKENS:,} tokens" in DECISIONS

@@ -85,6 +85,27 @@ def test_a_form_says_numbers_and_flags_as_text(client: TestClient) -> None:
     assert [hits[0]["id"] for hits in client.post("/search", files=several).json()] == ["bee", "cat/tom"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("k", "two", "k is 'two'"),
+        ("k", "2.5", "k is 2.5"),
+        ("k", "true", "k is True"),
+        ("explain", "yes", "explain is 'yes'"),
+        ("vector", "1,0,0", "vector is '1,0,0'"),
+        ("other", "1", "there is no field 'other'"),
+    ],
+)
+def test_what_a_form_says_is_checked_as_in_json(client: TestClient, name: str, value: str, said: str) -> None:
+    answer = client.post("/search", files=[("query", (None, "bee")), (name, (None, value))])
+    assert (answer.status_code, answer.json()["error"]) == (422, said)
+
+
+def test_a_vector_in_a_form(client: TestClient) -> None:
+    form = [("vector", (None, "[0, 1, 0]")), ("space", (None, "image")), ("k", (None, "1"))]
+    assert [hit["id"] for hit in client.post("/search", files=form).json()] == ["gone"]
+
+
 def test_recommend(client: TestClient, shop: Collection) -> None:
     asked = {"like": ["ape", "bee"], "dislike": "dodo", "space": {"text": 2}, "k": 2, "diversity": 0.5}
     expected = shop.recommend(["ape", "bee"], "dodo", spaces={"text": 2}, k=2, diversity=0.5)
