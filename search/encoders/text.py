@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.encoders.contract import Item, Role, TextModel, Vectors
 from search.encoders.device import DTYPES, choose_device, choose_dtype
 from search.encoders.packaged import locate
-from search.encoders.text_batches import SPARE, Batch, Rows, TextStats, gather, plan_batches
+from search.encoders.text_batches import EXACT, SPARE, Batch, Rows, TextStats, gather, plan_batches
 from search.encoders.text_checkpoint import Checkpoint, read_checkpoint
 from search.encoders.text_load import PUBLISHED, LoadedText, TextOptions, load_model, parse_layers
 from search.errors import EncoderDrift, ModelError, WrongModality
@@ -28,8 +28,12 @@ FAMILY = "text"
 BUDGET_PER_THREAD = 512
 GPU_BUDGET = 131_072
 GPU_SPARE = 2_048
-# Texts are tokenized and sorted by length in runs of this many, so that memory stays bounded.
+# A GPU is kept busy by few large batches, and minds padding less, which only attention sees.
+GPU_EXACT = 16_384
+# Texts are tokenized and sorted by length in runs of this many, so that memory stays bounded; for a GPU in shorter
+# ones, of about so many characters, so that it need not wait long for the first.
 RUN = 16_384
+GPU_RUN_CHARACTERS = 1_000_000
 
 _T = TypeVar("_T")
 
@@ -173,11 +177,18 @@ class TextEncoder(TextModel):
         texts = self._checked(items)
         prompt = self._prompts.get(role, "")
         out = np.empty((len(texts), self.spec.dim), dtype=np.float32)
+        started: deque[tuple[NDArray[np.int64], torch.Tensor]] = deque()
         start = 0
         for rows in self._tokenized(texts, prompt):
-            n = len(rows.lengths)
-            out[start : start + n] = self._encoded(rows, prompt)
-            start += n
+            numbers, vectors = self._started(rows, prompt)
+            started.append((start + numbers, vectors))
+            start += len(numbers)
+            if (
+                self._device.type == "cpu" or len(started) > 1
+            ):  # a GPU has the next run before this one is fetched
+                _fetch(*started.popleft(), out)
+        while started:
+            _fetch(*started.popleft(), out)
         return out
 
     def token_offsets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
@@ -231,36 +242,34 @@ class TextEncoder(TextModel):
     def _tokenized(self, texts: list[str], prompt: str) -> Iterator[Rows]:
         """Runs of texts as tokens; beside a GPU, the next run is tokenized while it works on this one."""
 
-        def run(start: int) -> Rows:
-            some = texts[start : start + RUN]
-            return self._tokens.rows([prompt + text for text in some] if prompt else some)
+        def run(some: slice) -> Rows:
+            return self._tokens.rows([prompt + text for text in texts[some]] if prompt else texts[some])
 
-        starts = range(0, len(texts), RUN)
-        if self._device.type == "cpu" or len(starts) < 2:
-            yield from map(run, starts)
+        on_cpu = self._device.type == "cpu"
+        runs = list(_runs(texts, None if on_cpu else GPU_RUN_CHARACTERS))
+        if on_cpu or len(runs) < 2:
+            yield from map(run, runs)
             return
         with ThreadPoolExecutor(1, "nearkin-tokens") as thread:
-            ahead = thread.submit(run, starts[0])
-            for start in [*starts[1:], None]:
+            ahead = thread.submit(run, runs[0])
+            for following in [*runs[1:], None]:
                 rows = ahead.result()
-                if start is not None:
-                    ahead = thread.submit(run, start)
+                if following is not None:
+                    ahead = thread.submit(run, following)
                 yield rows
 
     def _run(self, texts: list[str], prompt: str) -> Vectors:
-        return self._encoded(self._tokens.rows([prompt + text for text in texts]), prompt)
+        numbers, vectors = self._started(self._tokens.rows([prompt + text for text in texts]), prompt)
+        out = np.empty(vectors.shape, dtype=np.float32)
+        _fetch(numbers, vectors, out)
+        return out
 
     @torch.inference_mode()
-    def _encoded(self, rows: Rows, prompt: str) -> Vectors:
-        """(n, dim) unit vectors of one run of texts."""
+    def _started(self, rows: Rows, prompt: str) -> tuple[NDArray[np.int64], torch.Tensor]:
+        """Row numbers and, on the device, their unit vectors (n, dim); a GPU may still be working on them."""
         skipped = self._prompt_lengths.get(prompt, 0)
         done = list(self._batched(rows, lambda batch: self._model.pooled(batch, skipped)))
-        vectors = torch.cat([some for _, some in done]).cpu().numpy()
-        if not np.isfinite(vectors).all():
-            raise ModelError("the model's numbers overflow in this precision; use --precision fp32 or bf16")
-        out = np.empty_like(vectors)
-        out[np.concatenate([numbers for numbers, _ in done])] = vectors
-        return out
+        return np.concatenate([numbers for numbers, _ in done]), torch.cat([some for _, some in done])
 
     def _batched(self, rows: Rows, work: Callable[[Batch], _T]) -> Iterator[tuple[NDArray[np.int64], _T]]:
         """Row numbers and what `work` makes of them, batch by batch, all rows once.
@@ -294,7 +303,8 @@ class TextEncoder(TextModel):
         budget = BUDGET_PER_THREAD * torch.get_num_threads() if on_cpu else GPU_BUDGET
         if self._budget is not None:
             budget = min(budget, self._budget)
-        parts = plan_batches(lengths[left], budget, spare=SPARE if on_cpu else GPU_SPARE)
+        spare, exact = (SPARE, EXACT) if on_cpu else (GPU_SPARE, GPU_EXACT)
+        parts = plan_batches(lengths[left], budget, exact=exact, spare=spare)
         return deque(left[part] for part in parts)
 
     def _shrink(self, batch: Batch, error: torch.OutOfMemoryError) -> None:
@@ -307,3 +317,23 @@ class TextEncoder(TextModel):
         self._budget = max(batch.ids.numel() // 2, 1)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _runs(texts: Sequence[str], characters: int | None) -> Iterator[slice]:
+    """The texts in runs of at most RUN, and of about so many characters if a number is given."""
+    start = seen = 0
+    for number, text in enumerate(texts):
+        seen += len(text)
+        if number - start + 1 == RUN or (characters is not None and seen >= characters):
+            yield slice(start, number + 1)
+            start, seen = number + 1, 0
+    if start < len(texts):
+        yield slice(start, len(texts))
+
+
+def _fetch(numbers: NDArray[np.int64], vectors: torch.Tensor, out: Vectors) -> None:
+    """Put the vectors of these rows into their places."""
+    rows = vectors.cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise ModelError("the model's numbers overflow in this precision; use --precision fp32 or bf16")
+    out[numbers] = rows

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import models
 
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
@@ -17,12 +18,20 @@ from search.encoders.contract import Encoder, Item, Occurrence
 from search.encoders.patches import PatchesEncoder
 from search.encoders.text import TextEncoder
 from search.encoders.torchvision_networks import TorchvisionEncoder
-from tests.conformance.test_encoder import pictures
 from tests.search.test_clip import save_tiny_clip
 from tests.search.test_text_encoder import save_bert
 
 SENTENCE = "one red coat and one blue coat"
 WORDS = ["a red coat", "two blue shoes on a table", "hat", "one two three four five six seven eight", ""]
+
+
+def pictures() -> list[Image.Image]:
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
+    return [
+        Image.fromarray(one).resize((90 + 10 * number, 80), Image.Resampling.BICUBIC)
+        for number, one in enumerate(coarse)
+    ]
+
 
 # (folder, device, precision) -> encoder, and what it takes
 Made = Callable[[Path, str, str], Encoder]
