@@ -116,7 +116,8 @@ def compare(
             f"  {precision:6}{len(texts) / middle['theirs']:10.1f}{len(texts) / mine:12.1f}"
             f"{middle['theirs'] / mine:8.2f}{float((got[precision] * want).sum(axis=1).min()):14.6f}"
             f"{tokens / mine:11.0f}{tokens / mine / median(rates[precision]):9.0%}"
-            f"{median(alone[precision]) * n_runs / mine:9.0%}{middle['tokenizer'] / mine:11.1%}{padding / (tokens + padding):9.1%}"
+            f"{median(alone[precision]) * n_runs / mine:9.0%}{middle['tokenizer'] / mine:11.1%}"
+            f"{padding / (tokens + padding):9.1%}"
         )
 
 
