@@ -29,7 +29,8 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.checkpoints import SHAPES, save_random_bert
 from benchmarks.gpu_time import shares
 from search.encoders.packaged import DEFAULT_MODEL, locate
-from search.encoders.text import TextEncoder, _runs
+from search.encoders.text import TextEncoder
+from search.encoders.text_runs import runs_of
 
 PRODUCTS = 8  # of each shape, in one measurement of the peak
 
@@ -94,14 +95,14 @@ def compare(
     rates: dict[str, list[float]] = {name: [] for name in ours}
     alone: dict[str, list[float]] = {name: [] for name in ours}
     some = next(iter(ours.values()))
-    n_runs = len(list(_runs(texts, None)))
+    n_runs = len(list(runs_of(texts, None)))
     for _ in range(repeats):
         times["theirs"].append(seconds(lambda: theirs.encode(texts, normalize_embeddings=True)))
         times["tokenizer"].append(seconds(lambda: some._tokens.rows(texts)))
         for precision, encoder in ours.items():
             times[precision].append(seconds(lambda: encoder.encode(texts)))  # noqa: B023
             rates[precision].append(peaks[precision].rate())
-            for run in _runs(texts, None):
+            for run in runs_of(texts, None):
                 rows = encoder._tokens.rows(texts[run])
                 alone[precision].append(seconds(lambda: encoder._started(rows, "")))  # noqa: B023
     middle = {name: median(one) for name, one in times.items()}

@@ -19,6 +19,7 @@ from search.encoders.packaged import locate
 from search.encoders.text_batches import EXACT, SPARE, Batch, Rows, TextStats, gather, plan_batches
 from search.encoders.text_checkpoint import Checkpoint, read_checkpoint
 from search.encoders.text_load import PUBLISHED, LoadedText, TextOptions, load_model, parse_layers
+from search.encoders.text_runs import GPU_RUN_CHARACTERS, RUN, Started, runs_of, sent_home
 from search.errors import EncoderDrift, ModelError, WrongModality
 from search.types import EncoderSpec, Modality
 
@@ -30,11 +31,6 @@ GPU_BUDGET = 131_072
 GPU_SPARE = 2_048
 # A GPU is kept busy by few large batches, and minds padding less, which only attention sees.
 GPU_EXACT = 16_384
-# Texts are tokenized and sorted by length in runs of this many, so that memory stays bounded; for a GPU in shorter
-# ones, of about so many characters, so that it need not wait long for the first.
-RUN = 16_384
-GPU_RUN_CHARACTERS = 1_000_000
-
 _T = TypeVar("_T")
 
 
@@ -177,18 +173,17 @@ class TextEncoder(TextModel):
         texts = self._checked(items)
         prompt = self._prompts.get(role, "")
         out = np.empty((len(texts), self.spec.dim), dtype=np.float32)
-        started: deque[tuple[NDArray[np.int64], torch.Tensor]] = deque()
+        started: deque[Started] = deque()
         start = 0
         for rows in self._tokenized(texts, prompt):
-            numbers, vectors = self._started(rows, prompt)
-            started.append((start + numbers, vectors))
-            start += len(numbers)
+            started.append(self._started(rows, prompt, start))
+            start += len(rows.lengths)
             if (
                 self._device.type == "cpu" or len(started) > 1
-            ):  # a GPU has the next run before this one is fetched
-                _fetch(*started.popleft(), out)
-        while started:
-            _fetch(*started.popleft(), out)
+            ):  # a GPU gets the next run before this is fetched
+                self._fetch(started.popleft(), out)
+        for some in started:
+            self._fetch(some, out)
         return out
 
     def token_offsets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
@@ -246,7 +241,7 @@ class TextEncoder(TextModel):
             return self._tokens.rows([prompt + text for text in texts[some]] if prompt else texts[some])
 
         on_cpu = self._device.type == "cpu"
-        runs = list(_runs(texts, None if on_cpu else GPU_RUN_CHARACTERS))
+        runs = list(runs_of(texts, None if on_cpu else GPU_RUN_CHARACTERS))
         if on_cpu or len(runs) < 2:
             yield from map(run, runs)
             return
@@ -259,17 +254,26 @@ class TextEncoder(TextModel):
                 yield rows
 
     def _run(self, texts: list[str], prompt: str) -> Vectors:
-        numbers, vectors = self._started(self._tokens.rows([prompt + text for text in texts]), prompt)
-        out = np.empty(vectors.shape, dtype=np.float32)
-        _fetch(numbers, vectors, out)
+        started = self._started(self._tokens.rows([prompt + text for text in texts]), prompt)
+        out = np.empty(started.vectors.shape, dtype=np.float32)
+        self._fetch(started, out)
         return out
 
     @torch.inference_mode()
-    def _started(self, rows: Rows, prompt: str) -> tuple[NDArray[np.int64], torch.Tensor]:
-        """Row numbers and, on the device, their unit vectors (n, dim); a GPU may still be working on them."""
+    def _started(self, rows: Rows, prompt: str, first: int = 0) -> Started:
+        """What will be the vectors of these rows, the first of which has this number."""
         skipped = self._prompt_lengths.get(prompt, 0)
         done = list(self._batched(rows, lambda batch: self._model.pooled(batch, skipped)))
-        return np.concatenate([numbers for numbers, _ in done]), torch.cat([some for _, some in done])
+        numbers = first + np.concatenate([numbers for numbers, _ in done])
+        return sent_home(numbers, torch.cat([some for _, some in done]))
+
+    @staticmethod
+    def _fetch(started: Started, out: Vectors) -> None:
+        """Put vectors into their places, once they have arrived."""
+        rows = started.arrived()
+        if not np.isfinite(rows).all():
+            raise ModelError("the model's numbers overflow in this precision; use --precision fp32 or bf16")
+        out[started.numbers] = rows
 
     def _batched(self, rows: Rows, work: Callable[[Batch], _T]) -> Iterator[tuple[NDArray[np.int64], _T]]:
         """Row numbers and what `work` makes of them, batch by batch, all rows once.
@@ -317,23 +321,3 @@ class TextEncoder(TextModel):
         self._budget = max(batch.ids.numel() // 2, 1)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _runs(texts: Sequence[str], characters: int | None) -> Iterator[slice]:
-    """The texts in runs of at most RUN, and of about so many characters if a number is given."""
-    start = seen = 0
-    for number, text in enumerate(texts):
-        seen += len(text)
-        if number - start + 1 == RUN or (characters is not None and seen >= characters):
-            yield slice(start, number + 1)
-            start, seen = number + 1, 0
-    if start < len(texts):
-        yield slice(start, len(texts))
-
-
-def _fetch(numbers: NDArray[np.int64], vectors: torch.Tensor, out: Vectors) -> None:
-    """Put the vectors of these rows into their places."""
-    rows = vectors.cpu().numpy()
-    if not np.isfinite(rows).all():
-        raise ModelError("the model's numbers overflow in this precision; use --precision fp32 or bf16")
-    out[numbers] = rows

@@ -17,6 +17,7 @@ from search.encoders.contextual_words import ContextualWordEncoder
 from search.encoders.contract import Encoder, Item, Occurrence
 from search.encoders.patches import PatchesEncoder
 from search.encoders.text import TextEncoder
+from search.encoders.text_bert import BertNetwork
 from search.encoders.torchvision_networks import TorchvisionEncoder
 from tests.search.test_clip import save_tiny_clip
 from tests.search.test_text_encoder import save_bert
@@ -112,3 +113,12 @@ def test_texts_that_do_not_fit_together_are_encoded_in_smaller_batches(
     request.getfixturevalue("little_memory")
     got = encoder.encode(texts)
     assert (got * want).sum(axis=1).min() > 0.9999
+
+
+def test_attention_without_padding_is_used_and_is_right(tmp_path: Path) -> None:
+    encoder = text(tmp_path, "cuda", "bf16")
+    assert isinstance(encoder, TextEncoder)
+    assert isinstance(encoder._model.network, BertNetwork)
+    assert encoder._model.network._unpadded
+    want = text(tmp_path, "cpu", "fp32").encode(WORDS)
+    assert (encoder.encode(WORDS) * want).sum(axis=1).min() > 0.999
