@@ -16,7 +16,7 @@ _MIX1 = 0xBF58476D1CE4E5B9
 _MIX2 = 0x94D049BB133111EB
 _LOW = 0xFFFFFFFF
 _UNIT = 2.0**-53
-_EXACT = 2.0**36  # parts of a whole that exact chances are rounded to
+_EXACT = 2.0**36  # parts of the greatest that exact chances are rounded to
 
 
 def _signed(value: int) -> int:
@@ -174,7 +174,9 @@ class TorchWalker:
         out.view(-1)[lanes["walk"] + step] = to
         moved = keep & (to != END)
         lanes["refused"] = torch.where(keep, 0, lanes["refused"] + 1)
-        lanes["step"] = torch.where(to == END, self.settings.length, step + keep).clamp_(max=self.settings.length)
+        lanes["step"] = torch.where(to == END, self.settings.length, step + keep).clamp_(
+            max=self.settings.length
+        )
         lanes["before"], lanes["at"] = torch.where(moved, node, came), torch.where(moved, to, node)
         if self._host.excess > 0.0:
             lanes["odds"] = torch.where(moved, self._odds(node, to.clamp(min=0)), odds)
@@ -223,10 +225,9 @@ class TorchWalker:
         chance = self._biases(before[lane], to)
         chance = torch.where(to == before[lane], chance + self._host.excess, chance)
         if self._weighted:
-            chance = chance * self._weights.index_select(0, place) / self._totals.index_select(0, node[lane])
-        else:
-            chance = chance / degree[lane]
-        reached = (chance * (_EXACT / (1.0 + self._host.excess))).long().cumsum(0)
+            chance = chance * self._weights.index_select(0, place)
+        greatest = torch.zeros_like(unit).scatter_reduce_(0, lane, chance, "amax")
+        reached = (chance / greatest[lane] * _EXACT).long().cumsum(0)
         high = reached[ends - 1]
         begin = torch.cat([high.new_zeros(1), high[:-1]])
         wanted = begin + (unit * (high - begin)).long()
