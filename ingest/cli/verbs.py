@@ -248,6 +248,9 @@ def graph(
     length: Annotated[int, typer.Option(help="Nodes in a walk.")] = 80,
     window: Annotated[int, typer.Option(help="Contexts on either side of a node.")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same vectors.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; the vectors differ, their quality not.")
+    ] = "cpu",
     directed: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(
@@ -272,7 +275,9 @@ def graph(
             collection,
             path,
             method=model,
-            settings=NodeSettings(dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed),
+            settings=NodeSettings(
+                dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed, device=device
+            ),
             edges=verbs.EdgeFormat(directed, source, target, weight),
             space=space,
             prune=prune,
