@@ -83,3 +83,24 @@ def has_bf16_instructions() -> bool:
         return False  # not Linux
     # x86 has them by the first two names, ARM by the last.
     return not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(told.split())
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a CUDA device, copied there beside what it computes, ready for the current stream.
+
+    On a stream of its own: behind the work that is queued a copy would keep its memory until that is done, and the next
+    one would need more, to be had only when the device has come to rest.
+    """
+    now, copies = torch.cuda.current_stream(device), _copy_stream(device)
+    with torch.cuda.stream(copies):
+        there = tensor.pin_memory().to(device, non_blocking=True)
+    now.wait_stream(copies)
+    there.record_stream(now)
+    return there
+
+
+@lru_cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    assert isinstance(stream, torch.cuda.Stream)
+    return stream
