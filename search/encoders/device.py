@@ -51,7 +51,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The number format for `precision`: "auto", "fp32", "bf16" or "fp16".
 
     "auto" is the fastest that keeps the cosine to fp32 at 0.999: on CUDA bf16, or fp16 where the GPU has no
-    bf16. On a processor and on mps it is fp32 (text models try bf16 where `has_bf16_instructions`, and compare).
+    bf16. On a processor and on mps it is fp32 (models try bf16 where `has_bf16_instructions`, and compare).
 
     Raises:
         ModelError: `precision` is none of the words above.
@@ -66,6 +66,11 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in DTYPES:
         raise ModelError(f"unknown precision {precision!r}; use auto, fp32, bf16 or fp16")
     return DTYPES[precision]
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """What users call a number format: fp32, bf16 or fp16."""
+    return next(word for word, one in DTYPES.items() if one == dtype)
 
 
 @lru_cache
