@@ -164,7 +164,7 @@ def _packed(archive: Input, *, given: bool) -> Iterator[Found | Rejected]:
     try:
         archive.kind.require()
         for one in found_in(archive):
-            some = some or isinstance(one, Found)
+            some = True
             yield one
     except MissingExtra as error:
         yield Rejected(archive.file, str(error))

@@ -197,7 +197,7 @@ class Table(Source):
         id, reason = self._id(row, columns)
         if not id:
             return self.rejected(reason, row.line)
-        text, reason = _text(row, columns)
+        text, reason = _text(row, columns, self._wanted.called)
         if not text:
             return self.rejected(reason, row.line, shown(id))
         uri = find(row.cells, columns.uri) if columns.uri else None
@@ -249,19 +249,22 @@ def _strings(row: Row, id: str | None) -> dict[str, Any]:
     return {name: cell for name, cell in row.cells.items() if isinstance(cell, str) and name != id}
 
 
-def _text(row: Row, columns: _Columns) -> tuple[str | None, str]:
+def _text(row: Row, columns: _Columns, called: str) -> tuple[str | None, str]:
     """The row's text, or None and why it has none."""
     if columns.text_template is not None:
         try:
             text = columns.text_template.fill(row.cells)
         except NoText as error:
             return None, str(error)
-        return text or None, f"no text in {columns.text!r}: all of its columns are empty"
+        return text or None, f"no {called} in {columns.text!r}: all of its columns are empty"
     cell = find(row.cells, columns.text)
     if isinstance(cell, str) and cell.strip():
         return cell, ""
     blank = cell is None or isinstance(cell, str)
-    return None, f"no text in {columns.text!r}" if blank else f"the text in {columns.text!r} is not a string"
+    return (
+        None,
+        f"no {called} in {columns.text!r}" if blank else f"the {called} in {columns.text!r} is not a string",
+    )
 
 
 def dated(metadata: Mapping[str, Json]) -> dict[str, Json]:
