@@ -268,7 +268,9 @@ def test_a_caption_is_text_that_can_be_filtered_and_changed(album: Collection, t
     record = album.get("a.png")[0]
     assert record is not None
     assert record.text == "other words"
-    assert sum(isinstance(one, np.ndarray) for one in model.seen) == 3  # decoded once, though its text is known
+    assert (
+        sum(isinstance(one, np.ndarray) for one in model.seen) == 3
+    )  # decoded once, though its text is known
 
 
 def test_frames_all_and_back(album: Collection, tmp_path: Path) -> None:
