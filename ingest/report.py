@@ -37,9 +37,9 @@ class Level(StrEnum):
 class Forecast:
     """What a run would take, by a dry run.
 
-    `passages` and `tokens` are those that would be encoded, equal texts once in `tokens`; `seconds` the whole run
-    from loading the model on (None for a model that runs elsewhere); `memory_bytes` the most memory of the process
-    (None where the system does not tell it); `disk_bytes` what the collection would grow by.
+    `passages` (or pictures) and `tokens` are those that would be encoded, equal texts once in `tokens`; `seconds` the
+    whole run from loading the model on (None for a model that runs elsewhere); `memory_bytes` the most memory of the
+    process (None where the system does not tell it); `disk_bytes` what the collection would grow by.
     """
 
     seconds: float | None
@@ -72,8 +72,8 @@ class Report:
     counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap), `limit` the
     busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
-    written: the counts say what would have been, `forecast` what it would take (texts only), or `no_forecast` why
-    that cannot be said.
+    written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
+    why that cannot be said.
     """
 
     collection: str

@@ -80,10 +80,12 @@ def _foretell(report: Report) -> None:
     if told is not None:
         time = "" if told.seconds is None else f"about {told.seconds:,.0f} s, "
         memory = "" if told.memory_bytes is None else f"{told.memory_bytes / 1e6:,.0f} MB of memory, "
-        output.say(
-            f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: "
-            f"{told.passages:,} passages, {told.tokens:,} tokens to encode"
+        what = (
+            f"{told.passages:,} passages, {told.tokens:,} tokens"
+            if told.tokens
+            else f"{told.passages:,} pictures"
         )
+        output.say(f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: {what} to encode")
     elif report.no_forecast is not None:
         output.say(f"what it would take cannot be said: {report.no_forecast}")
 

@@ -100,16 +100,6 @@ def images(
             )
         return loaded
 
-    chosen = weights is not None or layer is not None
-    if dry_run:
-        with opened(collection, must_write=False) as there:
-            known = None if there is None else there.spaces().get(space)
-            if model == "patches":
-                _refuse_if_not_patches(known)
-            elif known is not None and (chosen or known.encoder.model != model):
-                with suppress(ModelError, MissingExtra):  # the counts can be had all the same
-                    check_same(known, encoder().spec)
-            return pipeline.forecast(there, source, (space, model, settings), prune=prune)
     job = Job(
         space,
         model,
@@ -118,10 +108,31 @@ def images(
         settings,
         prune=prune,
     )
+    chosen = weights is not None or layer is not None
+    if dry_run:
+        return _forecast(collection, source, job, chosen=chosen)
     started = time.perf_counter()
     with filled(collection, job, chosen=chosen) as there:
         loading_s = time.perf_counter() - started
         return _fill(there, source, job, small, options).after("load", loading_s)
+
+
+def _forecast(collection: Collection | str | Path, source: Pictures, job: Job, *, chosen: bool) -> Report:
+    """What a run would do and take; nothing is stored, and `patches` is not learned."""
+    wanted = (job.space, job.model, job.settings)
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(job.space)
+        if job.model == "patches":
+            _refuse_if_not_patches(known)
+            return pipeline.forecast(there, source, wanted, prune=job.prune)
+        if known is not None and (chosen or known.encoder.model != job.model):
+            with suppress(
+                ModelError, MissingExtra
+            ):  # told with the forecast; the counts can be had all the same
+                check_same(known, job.encoder().spec)
+        from ingest.picture_forecast import PictureOutlook
+
+        return pipeline.forecast(there, source, wanted, prune=job.prune, seer=PictureOutlook(job, known))
 
 
 def _fill(

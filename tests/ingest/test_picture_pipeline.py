@@ -13,6 +13,7 @@ from PIL import Image
 import search
 from ingest import decoding, pipeline
 from ingest.decoding import Decoded
+from ingest.picture_forecast import PictureOutlook
 from ingest.pipeline import Job, Ready
 from ingest.report import QUIET, Report
 from ingest.sources.contract import Item, Rejected
@@ -285,3 +286,25 @@ def test_frames_all_and_back(album: Collection, tmp_path: Path) -> None:
     pipeline.fill(album, Pictures([tmp_path / "in"]), job, QUIET)
     assert [record.id for record in album.get(["clip.gif"]) if record] == ["clip.gif"]
     assert album.count() == 1
+
+
+def test_a_forecast_beside_the_run(tmp_path: Path) -> None:
+    for number in range(150):
+        save(tmp_path / "in" / f"{number:03}.png", (number, 90, 90), (120, 90))
+    model = ColourModel()
+    job = Job("image", "colour", lambda: model, Decoded(lambda: model, thumbnails=Thumbnails(32)), "pictures")
+    source = Pictures([tmp_path / "in"])
+    report = pipeline.forecast(
+        None, source, ("image", "colour", "pictures"), prune=False, seer=PictureOutlook(job)
+    )
+    told = report.forecast
+    assert told is not None
+    assert (report.added, report.vectors, told.passages, told.tokens) == (150, 150, 150, 0)
+    assert told.seconds is not None
+    assert told.seconds > 0
+    assert told.memory_bytes is None or told.memory_bytes > 1_000_000
+    assert len(model.seen) <= 2 * 64  # a sample
+    with search.open(tmp_path / "album") as album:
+        pipeline.fill(album, source, job, QUIET)
+    used = sum(file.stat().st_size for file in (tmp_path / "album").rglob("*") if file.is_file())
+    assert used / 1.4 < told.disk_bytes < used * 1.4
