@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ingest.learn.words.settings import WordSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
+    from ingest.sources.pictures import PictureFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
     from search.encoders.load import ModelChoice
 
@@ -17,6 +18,7 @@ __all__ = [
     "ModelChoice",
     "NodeSettings",
     "Options",
+    "PictureFormat",
     "Progress",
     "Report",
     "TextFormat",
@@ -33,6 +35,7 @@ _HOMES = {
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
     "Options": "ingest.report",
+    "PictureFormat": "ingest.sources.pictures",
     "Progress": "ingest.report",
     "Report": "ingest.report",
     "TextFormat": "ingest.sources.load",

@@ -27,6 +27,14 @@ Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or
 Space = Annotated[str, typer.Option("--space", metavar="S", help="Where the vectors go.")]
 
 
+_STAGES = {
+    "read": "reading the files",
+    "prepare": "preparing them for the model",
+    "encode": "the model",
+    "commit": "writing to the disk",
+}
+
+
 def _options(device: str, precision: str, bars: Progress, tokens: int = 256, overlap: int = 32) -> Options:
     from ingest.report import Options
 
@@ -47,6 +55,8 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             f"space '{report.space}' ({report.model}): {report.added:,} {would}added, {report.updated:,} updated, "
             f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected{done}"
         )
+        if report.limit is not None:
+            output.say(f"the limit was {_STAGES[report.limit.stage]}, {report.limit.busy:.0%} busy")
     if report.decoded:
         counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
         output.say(f"inputs that were not UTF-8 were read as {counts}")
@@ -70,10 +80,12 @@ def _foretell(report: Report) -> None:
     if told is not None:
         time = "" if told.seconds is None else f"about {told.seconds:,.0f} s, "
         memory = "" if told.memory_bytes is None else f"{told.memory_bytes / 1e6:,.0f} MB of memory, "
-        output.say(
-            f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: "
-            f"{told.passages:,} passages, {told.tokens:,} tokens to encode"
+        what = (
+            f"{told.passages:,} passages, {told.tokens:,} tokens"
+            if told.tokens
+            else f"{told.passages:,} pictures"
         )
+        output.say(f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: {what} to encode")
     elif report.no_forecast is not None:
         output.say(f"what it would take cannot be said: {report.no_forecast}")
 
@@ -196,7 +208,9 @@ def text(
 
 @app.command()
 def images(
-    paths: Paths,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files, folders, archives, lists of paths.")
+    ],
     collection: CollectionOption = HERE,
     space: Space = "image",
     model: Annotated[
@@ -207,6 +221,37 @@ def images(
     ] = "clip-ViT-B-32",
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
     layer: Annotated[Optional[str], typer.Option(help="A hidden layer of a torchvision network.")] = None,  # noqa: UP045
+    path: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="Of a list: the field that holds the picture's path."),
+    ] = None,
+    id: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="Of a list: the id, a field or a template.", show_default="the path"),
+    ] = None,
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="Of a list: the record's text, such as a caption."),
+    ] = None,
+    root: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="DIR", help="Of a list: the folder its paths are within.", show_default="the list's"
+        ),
+    ] = None,
+    frames: Annotated[
+        str, typer.Option(metavar="first|all", help="Of animations and multi-page files, which frames.")
+    ] = "first",
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="Decode JPEGs no larger than needed: quicker, slightly other vectors."),
+    ] = False,
+    thumbnails: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIDE", help="Keep a small picture of each, of so many pixels; 256 suits pages."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
@@ -214,9 +259,10 @@ def images(
     strict: Strict = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pictures: files, or folders of them."""
+    """Pictures: .jpg .png .webp .gif .bmp .tif .avif .heic, folders, .zip and .tar of them, lists with their paths."""
     from ingest import verbs
     from ingest.cli.progress import progress
+    from ingest.sources.pictures import PictureFormat
 
     with progress() as bars:
         report = verbs.images(
@@ -225,6 +271,8 @@ def images(
             model=model,
             weights=weights,
             layer=layer,
+            form=PictureFormat(path, id, text, root, frames, draft),
+            thumbnails=thumbnails,
             space=space,
             prune=prune,
             dry_run=dry_run,

@@ -20,7 +20,8 @@ from search.types import Space
 from search.writer import check_same
 
 if TYPE_CHECKING:
-    from ingest.sources.pictures import PictureFolder
+    from ingest.sources.pictures import PictureFormat, Pictures
+    from ingest.thumbnails import Thumbnails
     from search.encoders.contract import Encoder
 
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -33,41 +34,50 @@ def images(
     model: str = PICTURE_MODEL,
     weights: str | Path | None = None,
     layer: str | None = None,
+    form: PictureFormat | None = None,
+    thumbnails: int | None = None,
     space: str = "image",
     prune: bool = False,
     dry_run: bool = False,
     options: Options = DEFAULT,
 ) -> Report:
-    """Take in pictures: files, or folders of them.
+    """Take in pictures: files, folders and archives of them, and lists of their paths.
 
     Running it again encodes only what is new or has changed.
 
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
-        paths: a file or folder, or several.
+        paths: a file, folder, archive or list, or several.
         model: a CLIP model (words find pictures), `torchvision:NAME`, `timm:NAME`, or `patches`, which is learned
             from these pictures themselves and needs no download.
         weights: a file of weights to use instead of the published ones (torchvision and timm).
         layer: a hidden layer of a torchvision network to take the vectors from.
+        form: how to read lists and files of several frames; None is the usual way.
+        thumbnails: keep a small picture of each record, no side longer than so many pixels, for
+            `Collection.thumbnail`; None keeps none, and leaves those that are there. 256 suits most pages.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
         options: device, precision, progress.
 
     Raises:
-        SourceError: a path is missing, or holds no picture.
+        SourceError: a path is missing, or holds no picture; or the format or the size of thumbnails makes no sense.
+        MissingExtra: a file that was named needs a package that is not installed.
         ModelUnavailable: the model or its weights cannot be had.
         CollectionError: the space was made by another model, or another process is writing.
     """
-    from ingest.sources.pictures import PictureFolder
+    from ingest.decoding import Decoded
+    from ingest.sources.pictures import PLAIN, Pictures
+    from ingest.thumbnails import Thumbnails
 
-    source = PictureFolder(listed(paths))
+    form = form or PLAIN
+    small = None if thumbnails is None else Thumbnails(thumbnails)
+    source = Pictures(listed(paths), form)
+    settings = "pictures draft" if form.draft else "pictures"
     if model == "patches" and (weights is not None or layer is not None):
         raise SourceError(
             "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
         )
-    from ingest.prepare import Decoded
-
     if model == "patches" and not dry_run:
         with opened(collection) as there:
             assert there is not None
@@ -75,8 +85,9 @@ def images(
             started = time.perf_counter()
             patches, learned = _patches(there, source, space, options)
             learning_s = time.perf_counter() - started
-            job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
-            return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
+            decoded = Decoded(lambda: patches, thumbnails=small, draft=form.draft)
+            job = Job(space, model, lambda: patches, decoded, settings, learned, prune)
+            return _fill(there, source, job, small, options).after("learn", learning_s)
 
     @cache
     def encoder() -> Encoder:
@@ -89,21 +100,52 @@ def images(
             )
         return loaded
 
+    job = Job(
+        space,
+        model,
+        encoder,
+        Decoded(encoder, thumbnails=small, draft=form.draft),
+        settings,
+        prune=prune,
+    )
     chosen = weights is not None or layer is not None
     if dry_run:
-        with opened(collection, must_write=False) as there:
-            known = None if there is None else there.spaces().get(space)
-            if model == "patches":
-                _refuse_if_not_patches(known)
-            elif known is not None and (chosen or known.encoder.model != model):
-                with suppress(ModelError, MissingExtra):  # the counts can be had all the same
-                    check_same(known, encoder().spec)
-            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
-    job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
+        return _forecast(collection, source, job, chosen=chosen)
     started = time.perf_counter()
     with filled(collection, job, chosen=chosen) as there:
         loading_s = time.perf_counter() - started
-        return pipeline.fill(there, source, job, options.progress).after("load", loading_s)
+        return _fill(there, source, job, small, options).after("load", loading_s)
+
+
+def _forecast(collection: Collection | str | Path, source: Pictures, job: Job, *, chosen: bool) -> Report:
+    """What a run would do and take; nothing is stored, and `patches` is not learned."""
+    wanted = (job.space, job.model, job.settings)
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(job.space)
+        if job.model == "patches":
+            _refuse_if_not_patches(known)
+            return pipeline.forecast(there, source, wanted, prune=job.prune)
+        if known is not None and (chosen or known.encoder.model != job.model):
+            with suppress(
+                ModelError, MissingExtra
+            ):  # told with the forecast; the counts can be had all the same
+                check_same(known, job.encoder().spec)
+        from ingest.picture_forecast import PictureOutlook
+
+        return pipeline.forecast(there, source, wanted, prune=job.prune, seer=PictureOutlook(job, known))
+
+
+def _fill(
+    collection: Collection, source: Pictures, job: Job, small: Thumbnails | None, options: Options
+) -> Report:
+    """Fill the space, then make the thumbnails that unchanged records lack."""
+    report = pipeline.fill(collection, source, job, options.progress)
+    if small is not None and report.unchanged:
+        from ingest.thumbnails import make_missing
+
+        with collection.writing() as writer:
+            make_missing(collection, writer, source, small)
+    return report
 
 
 def _refuse_if_not_patches(there: Space | None) -> None:
@@ -115,7 +157,7 @@ def _refuse_if_not_patches(there: Space | None) -> None:
 
 
 def _patches(
-    collection: Collection, source: PictureFolder, space: str, options: Options
+    collection: Collection, source: Pictures, space: str, options: Options
 ) -> tuple[Encoder, bytes | None]:
     """The patches encoder of the space, or one learned now from the pictures, with its bytes."""
     from ingest.learn.pictures.patches import PatchesSettings, learn_patches
@@ -127,7 +169,7 @@ def _patches(
     progress = options.progress
     progress.begin("learning patches", 0)
     data = learn_patches(
-        source.paths,
+        list(source.pictures()),
         PatchesSettings(),
         progress=lambda done, total: progress.reached("learning patches", done, total),
     )
