@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
+    from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
@@ -19,6 +20,7 @@ __all__ = [
     "Options",
     "Progress",
     "Report",
+    "SimclrSettings",
     "TextFormat",
     "WordSettings",
     "graph",
@@ -35,6 +37,7 @@ _HOMES = {
     "Options": "ingest.report",
     "Progress": "ingest.report",
     "Report": "ingest.report",
+    "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from ingest import pipeline
 from ingest.pipeline import Job
 from ingest.report import Options, Report
+from ingest.verbs.learned_pictures import asked, foretold, learned_images
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import ModelChoice
-from search.errors import CollectionError, MissingExtra, ModelError, SourceError
-from search.types import Space
+from search.errors import MissingExtra, ModelError, SourceError
 from search.writer import check_same
 
 if TYPE_CHECKING:
-    from ingest.sources.pictures import PictureFolder
+    from ingest.learn.pictures.settings import SimclrSettings
     from search.encoders.contract import Encoder
 
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -30,9 +30,10 @@ def images(
     collection: Collection | str | Path,
     paths: Paths,
     *,
-    model: str = PICTURE_MODEL,
+    model: str | None = None,
     weights: str | Path | None = None,
     layer: str | None = None,
+    learn: str | SimclrSettings | None = None,
     space: str = "image",
     prune: bool = False,
     dry_run: bool = False,
@@ -45,10 +46,13 @@ def images(
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
         paths: a file or folder, or several.
-        model: a CLIP model (words find pictures), `torchvision:NAME`, `timm:NAME`, or `patches`, which is learned
-            from these pictures themselves and needs no download.
+        model: a CLIP model (words find pictures; clip-ViT-B-32 unless another is named), `torchvision:NAME` or
+            `timm:NAME`; with `learn` the network to be learned, `torchvision:NAME`, instead of a small one.
         weights: a file of weights to use instead of the published ones (torchvision and timm).
         layer: a hidden layer of a torchvision network to take the vectors from.
+        learn: learn the encoder from these pictures themselves, without a download: `patches` (seconds), `simclr` (a
+            network; minutes to hours) or `SimclrSettings`, which say more. The space keeps it: later runs learn
+            nothing, and an interrupted run goes on.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
@@ -62,21 +66,20 @@ def images(
     from ingest.sources.pictures import PictureFolder
 
     source = PictureFolder(listed(paths))
-    if model == "patches" and (weights is not None or layer is not None):
-        raise SourceError(
-            "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
-        )
+    learning = asked(model, learn)
+    if learning is not None:
+        if weights is not None or layer is not None:
+            raise SourceError(
+                f"{learning.model} takes neither weights nor a layer: it is learned from the pictures; leave them out"
+            )
+        with opened(collection, must_write=not dry_run) as there:
+            if dry_run:
+                return foretold(there, source, learning, space, prune=prune)
+            assert there is not None
+            return learned_images(there, source, learning, space, options, prune=prune)
     from ingest.prepare import Decoded
 
-    if model == "patches" and not dry_run:
-        with opened(collection) as there:
-            assert there is not None
-            _refuse_if_not_patches(there.spaces().get(space))  # before they are learned for nothing
-            started = time.perf_counter()
-            patches, learned = _patches(there, source, space, options)
-            learning_s = time.perf_counter() - started
-            job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
-            return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
+    model = PICTURE_MODEL if model is None else model
 
     @cache
     def encoder() -> Encoder:
@@ -93,9 +96,7 @@ def images(
     if dry_run:
         with opened(collection, must_write=False) as there:
             known = None if there is None else there.spaces().get(space)
-            if model == "patches":
-                _refuse_if_not_patches(known)
-            elif known is not None and (chosen or known.encoder.model != model):
+            if known is not None and (chosen or known.encoder.model != model):
                 with suppress(ModelError, MissingExtra):  # the counts can be had all the same
                     check_same(known, encoder().spec)
             return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
@@ -104,32 +105,3 @@ def images(
     with filled(collection, job, chosen=chosen) as there:
         loading_s = time.perf_counter() - started
         return pipeline.fill(there, source, job, options.progress).after("load", loading_s)
-
-
-def _refuse_if_not_patches(there: Space | None) -> None:
-    if there is not None and there.encoder.family != "patches":
-        raise CollectionError(
-            f"space '{there.name}' was made by {there.encoder.model}, and this is patches; "
-            "give another name with --space"
-        )
-
-
-def _patches(
-    collection: Collection, source: PictureFolder, space: str, options: Options
-) -> tuple[Encoder, bytes | None]:
-    """The patches encoder of the space, or one learned now from the pictures, with its bytes."""
-    from ingest.learn.pictures.patches import PatchesSettings, learn_patches
-    from search.encoders.patches import PatchesEncoder
-
-    there = collection.spaces().get(space)
-    if there is not None and there.encoder.family == "patches":
-        return collection.encoder(space), None
-    progress = options.progress
-    progress.begin("learning patches", 0)
-    data = learn_patches(
-        source.paths,
-        PatchesSettings(),
-        progress=lambda done, total: progress.reached("learning patches", done, total),
-    )
-    progress.end("learning patches")
-    return PatchesEncoder(data), data

@@ -17,6 +17,8 @@ from PIL import Image
 from torchvision import models
 
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
+from ingest.learn.pictures.settings import SimclrSettings
+from ingest.learn.pictures.simclr import Run, learn_simclr
 from ingest.learn.words.corpus import Corpus
 from ingest.learn.words.glove import learn_glove
 from ingest.learn.words.settings import WordSettings
@@ -24,7 +26,8 @@ from ingest.learn.words.word2vec import learn_word2vec
 from search.encoders.clip import ClipEncoder
 from search.encoders.contextual_words import ContextualWordEncoder
 from search.encoders.contract import Encoder, Item, Occurrence, PictureModel, Vectors
-from search.encoders.load import load_named, load_spec
+from search.encoders.learned_pictures import LearnedPictureEncoder
+from search.encoders.load import Device, load_named, load_spec
 from search.encoders.patches import PatchesEncoder
 from search.encoders.remote import RemoteEncoder
 from search.encoders.static import StaticEncoder, first_component
@@ -68,6 +71,12 @@ def patches_case(folder: Path) -> Case:
     data = learn_patches(pictures(), PatchesSettings(dim=24, k=30))
     again = lambda spec: PatchesEncoder.from_spec(spec, device="cpu", data=data)  # noqa: E731
     return Case(PatchesEncoder(data, device="cpu"), again, pictures())
+
+
+def simclr_case(folder: Path) -> Case:
+    data = learn_simclr(pictures(), SimclrSettings(epochs=1, width=2, side=24), Run("cpu"))
+    again = lambda spec: load_spec(spec, data=data, device=Device("cpu"))  # noqa: E731
+    return Case(LearnedPictureEncoder(data, device="cpu"), again, pictures())
 
 
 def clip_case(folder: Path) -> Case:
@@ -143,6 +152,7 @@ def contextual_words_case(folder: Path) -> Case:
 CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision": torchvision_case,
     "patches": patches_case,
+    "simclr": simclr_case,
     "clip": clip_case,
     "text": text_case,
     "remote": remote_case,
