@@ -65,6 +65,7 @@ class ModelChoice:
 
 PUBLISHED = ModelChoice()
 LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts that are ingested
+LEARNED_PICTURES = ("patches", "simclr")  # learned from the pictures that are ingested
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
@@ -185,6 +186,12 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         from search.encoders.patches import PatchesEncoder
 
         return PatchesEncoder.from_spec(spec, data=data, device=device.name, precision=device.precision)
+    if spec.family == "learned-pictures":
+        from search.encoders.learned_pictures import LearnedPictureEncoder
+
+        return LearnedPictureEncoder.from_spec(
+            spec, data=data, device=device.name, precision=device.precision
+        )
     if spec.family == "openai":
         from search.encoders.remote import RemoteEncoder
 
@@ -224,8 +231,8 @@ def is_static(model: str) -> bool:
 
 def _refuse_others(model: str) -> None:
     """Say of a name that cannot be of an encoder what it is, rather than look for it on the hub."""
-    if model == "patches":
-        raise ModelError("'patches' is learned from pictures; use it with: nearkin ingest images")
+    if model.partition(":")[0] in LEARNED_PICTURES:
+        raise ModelError(f"'{model}' is learned from pictures; use it with: nearkin ingest images")
     if model in ("node2vec", "deepwalk"):
         raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
     if model.partition(":")[0] in ("word2vec", "glove"):

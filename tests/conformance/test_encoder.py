@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
+from ingest.learn.pictures.settings import SimclrSettings
+from ingest.learn.pictures.simclr import Run, learn_simclr
 from ingest.learn.words.corpus import Corpus
 from ingest.learn.words.glove import learn_glove
 from ingest.learn.words.settings import WordSettings
@@ -25,6 +27,7 @@ from ingest.learn.words.word2vec import learn_word2vec
 from search.encoders.clip import ClipEncoder
 from search.encoders.contextual_words import ContextualWordEncoder
 from search.encoders.contract import Encoder, Item, Occurrence, PictureModel, Vectors
+from search.encoders.learned_pictures import LearnedPictureEncoder
 from search.encoders.load import Device, ModelChoice, load_named, load_spec
 from search.encoders.patches import PatchesEncoder
 from search.encoders.remote import RemoteEncoder
@@ -88,6 +91,12 @@ def patches_case(folder: Path) -> Case:
     data = learn_patches(pictures(), PatchesSettings(dim=24, k=30))
     again = lambda spec: PatchesEncoder.from_spec(spec, device="cpu", data=data)  # noqa: E731
     return Case(PatchesEncoder(data, device="cpu"), again, pictures())
+
+
+def simclr_case(folder: Path) -> Case:
+    data = learn_simclr(pictures(), SimclrSettings(epochs=1, width=2, side=24), Run("cpu"))
+    again = lambda spec: load_spec(spec, data=data, device=Device("cpu"))  # noqa: E731
+    return Case(LearnedPictureEncoder(data, device="cpu"), again, pictures())
 
 
 def clip_case(folder: Path) -> Case:
@@ -165,6 +174,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision, hidden layer": hidden_layer_case,
     "timm": timm_case,
     "patches": patches_case,
+    "simclr": simclr_case,
     "clip": clip_case,
     "text": text_case,
     "remote": remote_case,
