@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
+    from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
+    from ingest.sources.pictures import PictureFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
     from search.encoders.load import ModelChoice
 
@@ -17,8 +19,10 @@ __all__ = [
     "ModelChoice",
     "NodeSettings",
     "Options",
+    "PictureFormat",
     "Progress",
     "Report",
+    "SimclrSettings",
     "TextFormat",
     "WordSettings",
     "graph",
@@ -33,8 +37,10 @@ _HOMES = {
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
     "Options": "ingest.report",
+    "PictureFormat": "ingest.sources.pictures",
     "Progress": "ingest.report",
     "Report": "ingest.report",
+    "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",

@@ -109,8 +109,17 @@ def _sum_up(transaction: Transaction) -> None:
     transaction.sql("update state set checksum = ?", (checksums.of(counters),))
 
 
+def _fourth(transaction: Transaction) -> None:
+    """Thumbnails of pictures."""
+    transaction.sql(
+        """create table thumbnail (
+            record_key integer primary key, side integer not null, data blob not null,
+            checksum integer not null)"""
+    )
+
+
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _fourth)
 CURRENT = len(MIGRATIONS)
 
 
