@@ -28,7 +28,7 @@ def serve(
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
     no_files: Annotated[
-        bool, typer.Option("--no-files", help="Show no thumbnails of local pictures.")
+        bool, typer.Option("--no-files", help="Show no thumbnails but those that the collection keeps.")
     ] = False,
     queue: Annotated[int, typer.Option(metavar="N", min=1, help="How many requests may wait.")] = 128,
     allow_host: Annotated[

@@ -108,13 +108,15 @@ class Api:
         id, is_picture = _path_of_record(request)
         if not is_picture:  # an id that ends so, written out
             return await self.record(request)
-        if not self._settings.files:
-            raise Refused(404, "pictures are not shown here; start the server without --no-files")
-        source = await _in_thread(partial(thumbnails.source, self._collection, id), self._threads)
-        headers = {"ETag": source.etag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("if-none-match") == source.etag:
+        find = partial(thumbnails.found, self._collection, id, files=self._settings.files)
+        found = await _in_thread(find, self._threads)
+        headers = {"ETag": found.etag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == found.etag:
             return Response(status_code=304, headers=headers)
-        drawn = await _in_thread(partial(thumbnails.thumbnail, source), self._decoding)
+        if isinstance(found, thumbnails.File):
+            drawn = await _in_thread(partial(thumbnails.drawn, found), self._decoding)
+        else:
+            drawn = found.data
         return Response(drawn, headers=headers, media_type="image/webp")
 
     async def spaces(self, request: Request) -> Response:

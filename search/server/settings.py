@@ -19,7 +19,7 @@ class Settings:
 
     Args:
         token: what every request must bring, but for /health; None asks for none.
-        files: whether thumbnails of local pictures are shown.
+        files: whether thumbnails are drawn from local files, where the collection keeps none.
         queue: requests in work or waiting at a time.
         hosts: the names that a request may call the server by; None takes any.
         origins: pages of other places (`https://example.org`) that may read the answers.

@@ -1,8 +1,9 @@
-"""Small pictures of the records that are pictures, made from the files that the catalog names."""
+"""Small pictures of records: those that the collection keeps, else made from the files that the catalog names."""
 
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,20 @@ _KEPT = 512  # in memory; each takes some ten kilobytes
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A picture file as it stands now; a changed one is another source."""
+class Kept:
+    """A thumbnail that the collection keeps."""
+
+    data: bytes
+
+    @property
+    def etag(self) -> str:
+        """By which a browser knows whether it has it already."""
+        return f'"{zlib.crc32(self.data):x}-{len(self.data):x}"'
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A picture file as it stands now; a changed one is another."""
 
     path: Path
     modified_ns: int
@@ -31,20 +44,32 @@ class Source:
         return f'"{self.modified_ns:x}-{self.n_bytes:x}-{SIDE}"'
 
 
-def source(collection: Collection, id: str) -> Source:
-    """The file of a record that is a picture. Its path comes from the catalog, nothing of it from the client.
+def found(collection: Collection, id: str, *, files: bool) -> Kept | File:
+    """The thumbnail of a record, or the file to draw it from, whose path comes from the catalog, not from the client.
+
+    Args:
+        collection: where the record is.
+        id: of the record.
+        files: whether files may be read.
 
     Raises:
-        UnknownRecord: there is no such record, or it is no picture with a file on this machine.
+        UnknownRecord: there is no such record, or no picture of it on this machine that may be shown.
     """
+    kept = collection.thumbnail(id)
+    if kept is not None:
+        return Kept(kept)
     (record,) = collection.get(id)
     if record is None:
         raise unknown(id)
+    if not files:
+        raise UnknownRecord(
+            f"the collection keeps no thumbnail of '{id}', and files are not shown here; look at its uri"
+        )
     if record.kind == "image" and record.uri and (path := Path(record.uri)).is_absolute():
         try:
-            found = path.stat()
+            seen = path.stat()
             if path.is_file():
-                return Source(path, found.st_mtime_ns, found.st_size)
+                return File(path, seen.st_mtime_ns, seen.st_size)
         except (OSError, ValueError):  # gone, forbidden, or no path at all
             pass
     raise UnknownRecord(f"'{id}' has no picture on this machine; look at its uri")
@@ -56,14 +81,14 @@ def unknown(id: str) -> UnknownRecord:
 
 
 @lru_cache(_KEPT)
-def thumbnail(source: Source) -> bytes:
+def drawn(file: File) -> bytes:
     """A WebP of at most SIDE x SIDE pixels, drawn anew: nothing of the file but what is seen is passed on.
 
     Raises:
         UnknownRecord: the file can no longer be read as a picture.
     """
     try:
-        image = open_picture(source.path, at_least=SIDE)
+        image = open_picture(file.path, at_least=SIDE)
     except SourceError:
         raise UnknownRecord(
             "the record's file is no picture that can be read; see what is at its uri"

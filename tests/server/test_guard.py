@@ -15,6 +15,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 import search
+from search.catalog import reads
+from search.catalog.thumbnails import Thumbnail
 from search.collection import Collection
 from search.server import thumbnails
 from search.server.load import Load
@@ -282,5 +284,25 @@ def test_no_other_file_is_ever_shown(
 
 
 def test_thumbnails_are_kept_for_a_while(shop: Collection) -> None:
-    source = thumbnails.source(shop, "red")
-    assert thumbnails.thumbnail(source) is thumbnails.thumbnail(source)
+    file = thumbnails.found(shop, "red", files=True)
+    assert isinstance(file, thumbnails.File)
+    assert thumbnails.drawn(file) is thumbnails.drawn(file)
+
+
+def test_thumbnails_of_the_collection_are_shown_without_the_files(
+    client_of: Callable[..., TestClient], shop: Collection
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (32, 24), (0, 200, 0)).save(out, "WEBP")
+    with search.open(shop.path) as made, made.writing() as writer:
+        with made.database.reading() as transaction:
+            keys = reads.keys_of(transaction, ["gone", "red"])
+        writer.put_thumbnails({keys["gone"]: Thumbnail(out.getvalue(), 32)})
+    client = client_of(files=False)
+    answer = client.get("/records/gone/picture")
+    assert (answer.status_code, answer.content) == (200, out.getvalue())
+    again = client.get("/records/gone/picture", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    refused = client.get("/records/red/picture")
+    assert (refused.status_code, refused.json()["do"]) == (404, "look at its uri")
+    assert client_of().get("/records/red/picture").status_code == 200
