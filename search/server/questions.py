@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from search.collection import Collection
-from search.encoders.pictures import DAMAGED, FORMATS, open_picture
+from search.encoders.pictures import PictureFile, open_picture
 from search.errors import QueryError
 from search.query.rerank import DEPTH
 from search.server.answers import Refused
@@ -89,16 +88,10 @@ def picture(data: bytes) -> Image.Image:
     """A picture that was sent, its kind and size looked at before it is decoded.
 
     Raises:
-        QueryError: it is no picture.
-        SourceError: it is damaged or too large.
+        SourceError: it is no picture, damaged or too large.
+        MissingExtra: its format needs a package that is not installed.
     """
-    try:
-        opened = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, *DAMAGED):
-        kinds = ", ".join(FORMATS)
-        raise QueryError(f"image is no picture, or damaged at its start; send one of {kinds}") from None
-    with opened:
-        return open_picture(opened)
+    return open_picture(PictureFile("image", lambda: data))
 
 
 def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list[list[Hit]]:

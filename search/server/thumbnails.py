@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from search.collection import Collection
-from search.encoders.pictures import open_picture
-from search.errors import SourceError, UnknownRecord
+from search.encoders.pictures import PictureFile, open_picture
+from search.errors import MissingExtra, SourceError, UnknownRecord
 
 SIDE = 320  # pixels, of the longer side
 _KEPT = 512  # in memory; each takes some ten kilobytes
@@ -32,9 +32,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A picture file as it stands now; a changed one is another."""
+    """A picture file as it stands now; a changed one is another. `frame` counts from 0."""
 
     path: Path
+    frame: int
     modified_ns: int
     n_bytes: int
 
@@ -69,7 +70,9 @@ def found(collection: Collection, id: str, *, files: bool) -> Kept | File:
         try:
             seen = path.stat()
             if path.is_file():
-                return File(path, seen.st_mtime_ns, seen.st_size)
+                frame = (record.metadata or {}).get("frame", 1)  # of a file whose frames are records, from 1
+                number = frame - 1 if isinstance(frame, int) and frame > 0 else 0
+                return File(path, number, seen.st_mtime_ns, seen.st_size)
         except (OSError, ValueError):  # gone, forbidden, or no path at all
             pass
     raise UnknownRecord(f"'{id}' has no picture on this machine; look at its uri")
@@ -88,8 +91,8 @@ def drawn(file: File) -> bytes:
         UnknownRecord: the file can no longer be read as a picture.
     """
     try:
-        image = open_picture(file.path, at_least=SIDE)
-    except SourceError:
+        image = open_picture(PictureFile(file.path.name, file.path, file.frame), at_least=SIDE)
+    except (SourceError, MissingExtra):
         raise UnknownRecord(
             "the record's file is no picture that can be read; see what is at its uri"
         ) from None

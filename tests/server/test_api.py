@@ -162,7 +162,7 @@ def test_info_and_spaces(client: TestClient, shop: Collection) -> None:
         ({"query": "x", "rerank": "none", "space": "text"}, 422, "'none' cannot rank hits again"),
         ({"query": "x", "rerank": "maxsim", "space": "text"}, 422, "space 'text' (letters) has no token"),
         ({"image": "/etc/passwd"}, 422, "image is no base64"),
-        ({"image": base64.b64encode(b"GIF89a").decode()}, 422, "image is no picture, or damaged"),
+        ({"image": base64.b64encode(b"GIF89a").decode()}, 422, "image: is not a picture, or is damaged"),
         ({"vector": [1, "a"], "space": "image"}, 422, ""),
         ({"vector": [], "space": "image"}, 422, ""),
         ({"vector": [[1, 0, 0], [1]], "space": "image"}, 422, ""),

@@ -250,6 +250,27 @@ def test_a_thumbnail_is_small_upright_and_holds_nothing_else(client: TestClient)
     assert (again.status_code, again.content) == (304, b"")
 
 
+def test_the_thumbnail_of_a_frame_is_of_that_frame(
+    client: TestClient, shop: Collection, tmp_path: Path
+) -> None:
+    pages = [Image.new("RGB", (20, 10), colour) for colour in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
+    path = tmp_path / "pages.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with search.open(shop.path) as writer:
+        writer.add(
+            [
+                {"id": f"p#{n}", "kind": "image", "uri": str(path), "metadata": {"frame": n, "frames": 3}}
+                for n in (1, 2, 4)
+            ]
+        )
+    for n, colour in ((1, 0), (2, 1)):
+        answer = client.get(f"/records/p%23{n}/picture")
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            pixel = shown.convert("RGB").getpixel((10, 5))
+        assert [value > 200 for value in pixel] == [band == colour for band in range(3)]  # type: ignore[union-attr]
+    assert client.get("/records/p%234/picture").status_code == 404
+
+
 def test_a_changed_file_is_another_thumbnail(client: TestClient, red: Path) -> None:
     before = client.get("/records/red/picture")
     Image.new("RGB", (100, 50), (0, 0, 250)).save(red)
