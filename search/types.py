@@ -47,12 +47,15 @@ class Part:
     """The piece of a record that has a vector of its own.
 
     A passage: text[start:end], in characters of the stored text. A region: `box` is (x, y, width, height) in
-    pixels. All None: the whole record.
+    pixels of the upright picture; `label` says what is in it and `score`, from 0 to 1, how sure that is. All None:
+    the whole record.
     """
 
     start: int | None = None
     end: int | None = None
     box: tuple[float, float, float, float] | None = None
+    label: str | None = None
+    score: float | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The fields that are set."""
@@ -63,6 +66,10 @@ class Part:
             out["end"] = self.end
         if self.box is not None:
             out["box"] = list(self.box)
+        if self.label is not None:
+            out["label"] = self.label
+        if self.score is not None:
+            out["score"] = self.score
         return out
 
 
@@ -121,8 +128,9 @@ class Hit:
     """One answer: a record, how well it matches (`score`, higher is better), and what of it matched.
 
     `text` is the passage that matched where the part is a passage, else the record's text. `part` holds
-    `start`/`end` or `box` where the match is a piece of the record, else None; on request it holds the text of its
-    neighbours too, `before` and `after`. `explain` is set on request.
+    `start`/`end` or `box` (with the `label` and `score` of a detected object) where the match is a piece of the
+    record, else None; on request it holds the text of its neighbours too, `before` and `after`. `explain` is set on
+    request.
     """
 
     id: str
