@@ -58,6 +58,19 @@ def search(
     where: WhereOption = None,
     image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
     like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
+    weight: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="WAY=NUMBER",
+            help="Of several ways together, how much one counts: text, image or like; repeat for more.",
+        ),
+    ] = None,
+    region: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="X,Y,W,H", help="Search by this part of the picture, in its pixels as it is shown."
+        ),
+    ] = None,
     space: Annotated[Optional[str], typer.Option(metavar="S", help="Which space to search.")] = None,  # noqa: UP045
     effort: Annotated[
         Optional[int],  # noqa: UP045
@@ -78,7 +91,7 @@ def search(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is nearest to words, a picture or a stored record."""
+    """Find what is nearest to words, a picture or a stored record, or to several of these together."""
     with opened(collection, device=device) as there:
         found = there.search(
             query,
@@ -87,6 +100,8 @@ def search(
             space=space,
             image=image,
             like=like,
+            weights=_weighted(weight, "--weight") if weight else None,
+            region=None if region is None else _numbers(region),
             effort=effort,
             context=context,
             rerank=rerank,
@@ -125,7 +140,7 @@ def recommend(
             dislike or [],
             k=k,
             where=where,
-            spaces=_weighted(space) if space else None,
+            spaces=_weighted(space, "--space") if space else None,
             diversity=diversity,
             explain=explain,
         )
@@ -135,17 +150,26 @@ def recommend(
         output.hits(found, explain=explain)
 
 
-def _weighted(spaces: list[str]) -> dict[str, float]:
+def _weighted(said_of: list[str], option: str) -> dict[str, float]:
     wanted = {}
-    for said in spaces:
+    for said in said_of:
         name, equals, weight = said.partition("=")
         try:
             wanted[name] = float(weight) if equals else 1.0
         except ValueError:
             raise typer.BadParameter(
-                f"'{weight}' is not a number; write --space {name}=2", param_hint="--space"
+                f"'{weight}' is not a number; write {option} {name}=2", param_hint=option
             ) from None
     return wanted
+
+
+def _numbers(region: str) -> list[float]:
+    try:
+        return [float(number) for number in region.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"'{region}' is no region; write --region X,Y,WIDTH,HEIGHT", param_hint="--region"
+        ) from None
 
 
 def senses(

@@ -21,7 +21,7 @@ from search.query import plan, rerank, run
 from search.query.follow import Views
 from search.query.lately import Lately
 from search.query.queries import Queries
-from search.query.recommend import recommend, taste
+from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
 from search.types import EncoderSpec, Hit, Json, Sense, Space
 from search.uncollected import uncollected
@@ -30,6 +30,7 @@ from search.vectors import Vectors, as_floats, checked, prepared
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
     from search.query.matches import Matches
+    from search.query.mix import Mix
 
 Answer = TypeVar("Answer")
 _TOGETHER = 125  # queries searched at a time in a long batch
@@ -299,12 +300,46 @@ class Asker:
             raise UnknownRecord(
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
-        excluded = np.array(sorted(keys.values()), dtype=np.int64)
+        return self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+
+    def mixed(self, mix: Mix, space: str | None, options: Options) -> list[Hit]:
+        """Hits near what was given in several ways together."""
+        from search.query import mix as mixing
+
+        chosen = self._read(
+            lambda transaction, state: {
+                way: mixing.takers(self._views.spaces(transaction, state), space, way)
+                for way in mix.encodable
+            }
+        )
+        encoders = {one.key: self.encoder(one) for some in chosen.values() for one in some}
+        rows = mixing.encoded(mix, chosen, encoders)
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            tastes, left_out, told = mixing.tastes(mix, space, rows, (transaction, state, self._views))
+            return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+
+        return self._read(question)
+
+    def _best(
+        self,
+        transaction: Transaction,
+        state: State,
+        tastes: Sequence[Taste],
+        left_out: Sequence[int],
+        diversity: float,
+        options: Options,
+        told: Mapping[str, Json] | None = None,
+    ) -> list[Hit]:
+        """The hits for what is asked of several spaces; `told` is said of each of them beside its scores."""
+        excluded = np.array(sorted(left_out), dtype=np.int64)
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
-        said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
+        said = None
+        if options.explain:
+            said = [[{"scores": scores, **(told or {})} for scores in chosen.scores]]
         return run.hits(
             transaction,
             self._lately,
