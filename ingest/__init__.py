@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
     from ingest.learn.words.settings import WordSettings
+    from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
@@ -16,6 +17,7 @@ __all__ = [
     "Level",
     "ModelChoice",
     "NodeSettings",
+    "ObjectSettings",
     "Options",
     "Progress",
     "Report",
@@ -32,6 +34,7 @@ _HOMES = {
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
+    "ObjectSettings": "ingest.objects",
     "Options": "ingest.report",
     "Progress": "ingest.report",
     "Report": "ingest.report",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import pipeline
-from ingest.pipeline import Job
+from ingest.objects import ObjectSettings, TorchvisionDetector, WithObjects
+from ingest.pipeline import Job, Prepare
 from ingest.report import Options, Report
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
 from search.collection import Collection
@@ -33,6 +35,7 @@ def images(
     model: str = PICTURE_MODEL,
     weights: str | Path | None = None,
     layer: str | None = None,
+    objects: ObjectSettings | None = None,
     space: str = "image",
     prune: bool = False,
     dry_run: bool = False,
@@ -49,6 +52,7 @@ def images(
             from these pictures themselves and needs no download.
         weights: a file of weights to use instead of the published ones (torchvision and timm).
         layer: a hidden layer of a torchvision network to take the vectors from.
+        objects: look for objects, and make each a part of its picture, with box, label and score.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
@@ -56,7 +60,7 @@ def images(
 
     Raises:
         SourceError: a path is missing, or holds no picture.
-        ModelUnavailable: the model or its weights cannot be had.
+        ModelUnavailable: a model or its weights cannot be had.
         CollectionError: the space was made by another model, or another process is writing.
     """
     from ingest.sources.pictures import PictureFolder
@@ -68,6 +72,12 @@ def images(
         )
     from ingest.prepare import Decoded
 
+    detector = None if objects is None else TorchvisionDetector(objects, device=options.device)
+    settings = "pictures" if detector is None else f"pictures, {detector.settings}"
+
+    def prepared(by: Callable[[], Encoder]) -> Prepare:
+        return Decoded() if detector is None else WithObjects(Decoded(), detector, by)
+
     if model == "patches" and not dry_run:
         with opened(collection) as there:
             assert there is not None
@@ -75,7 +85,7 @@ def images(
             started = time.perf_counter()
             patches, learned = _patches(there, source, space, options)
             learning_s = time.perf_counter() - started
-            job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
+            job = Job(space, model, lambda: patches, prepared(lambda: patches), settings, learned, prune)
             return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
 
     @cache
@@ -98,8 +108,8 @@ def images(
             elif known is not None and (chosen or known.encoder.model != model):
                 with suppress(ModelError, MissingExtra):  # the counts can be had all the same
                     check_same(known, encoder().spec)
-            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
-    job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
+            return pipeline.forecast(there, source, (space, model, settings), prune=prune)
+    job = Job(space, model, encoder, prepared(encoder), settings, prune=prune)
     started = time.perf_counter()
     with filled(collection, job, chosen=chosen) as there:
         loading_s = time.perf_counter() - started
