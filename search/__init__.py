@@ -19,7 +19,7 @@ from search.errors import (
     UnknownSpace,
     WrongModality,
 )
-from search.types import Hit, Record, Sense
+from search.types import Duplicates, Hit, Record, Sense
 from search.version import __version__
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "CollectionError",
     "CollectionLocked",
     "CollectionNotFound",
+    "Duplicates",
     "EncoderDrift",
     "FilterError",
     "Hit",

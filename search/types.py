@@ -160,3 +160,18 @@ class Sense:
     def to_json(self) -> dict[str, Json]:
         """The fields as a JSON object."""
         return {"size": self.size, "examples": [hit.to_json() for hit in self.examples]}
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """A record to keep, and those that are equal or nearly equal to it, the nearest first.
+
+    The score of each is its cosine to the one kept; its `explain` says whether it is `exact`ly equal.
+    """
+
+    kept: Hit
+    others: tuple[Hit, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return {"kept": self.kept.to_json(), "others": [hit.to_json() for hit in self.others]}

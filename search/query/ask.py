@@ -23,12 +23,13 @@ from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
-from search.types import EncoderSpec, Hit, Json, Sense, Space
+from search.types import Duplicates, EncoderSpec, Hit, Json, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import Vectors, as_floats, checked, prepared
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
+    from search.query.duplicates import Sought, Told
     from search.query.matches import Matches
     from search.query.mix import Mix
 
@@ -252,6 +253,26 @@ class Asker:
             return senses.senses(transaction, look, word, examples, context)
 
         return self._read(question)
+
+    def duplicates(self, sought: Sought, told: Told | None) -> list[Duplicates]:
+        """Groups of records that are equal or nearly so in a space."""
+        from search.query import duplicates
+        from search.query.one_each import OneEach, one_each
+
+        def vectors(transaction: Transaction, state: State) -> tuple[Space, OneEach, dict[int, bytes]]:
+            space = duplicates.space_of(self._views.spaces(transaction, state), sought.space)
+            matching = None
+            if sought.where is not None:
+                matching = self._matching().keys(transaction, state, sought.where)
+            given = one_each(transaction, self._views.look(transaction, state, space), matching)
+            return space, given, duplicates.contents(transaction, space)
+
+        # Long work, for which no transaction waits; what is gone meanwhile is left out.
+        space, given, known = self._read(vectors)
+        equal, together = duplicates.groups(given, known, sought.min_score, told, space.name)
+        keys = duplicates.keys_in(given, together)
+        shown = self._read(lambda transaction, state: duplicates.shown_of(transaction, keys))
+        return duplicates.chosen(given, equal, together, shown, sought, space)
 
     def recommend(
         self,

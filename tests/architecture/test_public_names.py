@@ -10,6 +10,7 @@ from search.collection import Collection
 
 PUBLIC = {
     "Collection",
+    "Duplicates",
     "Hit",
     "Record",
     "Sense",
