@@ -19,7 +19,7 @@ from search.errors import (
     UnknownSpace,
     WrongModality,
 )
-from search.types import Duplicates, Hit, Record, Sense
+from search.types import Duplicates, Hit, Labelled, Labelling, Record, Sense
 from search.version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ __all__ = [
     "EncoderDrift",
     "FilterError",
     "Hit",
+    "Labelled",
+    "Labelling",
     "MissingExtra",
     "ModelError",
     "ModelUnavailable",

@@ -25,7 +25,8 @@ from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options
 from search.query.request import weights as weights_of
-from search.types import Duplicates, EncoderSpec, Hit, Json, Modality, Record, Sense, Space
+from search.sorting import Sorting
+from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import as_floats, checked
 from search.writer import Writer
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-class Collection:
+class Collection(Sorting):
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
     It may be used by several threads, and by other processes at the same time: readers see each commit at their
@@ -320,43 +321,6 @@ class Collection:
         """
         Options(examples, context=context)  # says what is wrong with them
         return self._asker.senses(word, space, examples, context)
-
-    def duplicates(
-        self,
-        space: str | None = None,
-        *,
-        min_score: float = 0.97,
-        keep: str = "largest",
-        where: str | None = None,
-        delete: bool = False,
-        progress: Progress | None = None,
-    ) -> list[Duplicates]:
-        """Groups of records that are equal, or as near to one that is kept as `min_score`; all pairs are compared.
-
-        Equal are those made from the same content or with the same vector. Of a group that hangs together only by a
-        chain, what is not near to the record kept makes groups of its own, or stays out.
-
-        Args:
-            space: where they are compared; needed where there are several, and not one of them of pictures.
-            min_score: the least cosine. A text counts as the mean of its passages, a picture with objects as its whole.
-            keep: "largest" (by the fields width and height, then bytes; the longest text), or "first" (added).
-            where: a condition on the records.
-            delete: delete all but those that are kept, in one commit.
-            progress: is told the space, the records done and those in all.
-
-        Raises:
-            QueryError, FilterError, UnknownSpace: see their messages.
-        """
-        from search.query.duplicates import Sought, kept_of
-
-        sought = Sought(space, min_score, kept_of(keep), where)
-        if not delete:
-            return self._asker.duplicates(sought, progress)
-        with self.writing():
-            found = self._asker.duplicates(sought, progress)
-            if found:
-                self.delete([hit.id for group in found for hit in group.others])
-        return found
 
     def spaces(self) -> dict[str, Space]:
         """The spaces by name."""

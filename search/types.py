@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -175,3 +175,43 @@ class Duplicates:
     def to_json(self) -> dict[str, Json]:
         """The fields as a JSON object."""
         return {"kept": self.kept.to_json(), "others": [hit.to_json() for hit in self.others]}
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A guessed label: how likely it is to be right (`confidence`, 0 to 1), and whether that is enough to give it."""
+
+    id: str
+    label: Json
+    confidence: float
+    given: bool
+    uri: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Labels for records without one, the surest first, and how good such guesses are.
+
+    `accuracy` is the share of right guesses when `n_judged` of the `n_examples` labelled records are guessed in
+    turn from the others. `classes` has an object for each label: `label`, its `examples`, how many were `judged`,
+    how many of them `right`, and how often it was `given`.
+    """
+
+    field: str
+    method: str
+    n_examples: int
+    n_judged: int
+    accuracy: float
+    classes: Sequence[Mapping[str, Json]]
+    labels: tuple[Labelled, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self) | {
+            "classes": [dict(one) for one in self.classes],
+            "labels": [one.to_json() for one in self.labels],
+        }

@@ -13,7 +13,7 @@ import numpy as np
 
 from search.catalog import reads
 from search.catalog.database import Behind, Database, Transaction
-from search.catalog.reads import Row, State
+from search.catalog.reads import Row, Shown, State
 from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
@@ -23,13 +23,14 @@ from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
-from search.types import Duplicates, EncoderSpec, Hit, Json, Sense, Space
+from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
 from search.uncollected import uncollected
-from search.vectors import Vectors, as_floats, checked, prepared
+from search.vectors import Keys, Vectors, as_floats, checked, prepared
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
     from search.query.duplicates import Sought, Told
+    from search.query.label import Task
     from search.query.matches import Matches
     from search.query.mix import Mix
 
@@ -273,6 +274,28 @@ class Asker:
         keys = duplicates.keys_in(given, together)
         shown = self._read(lambda transaction, state: duplicates.shown_of(transaction, keys))
         return duplicates.chosen(given, equal, together, shown, sought, space)
+
+    def label(self, task: Task) -> tuple[Labelling, list[Record]]:
+        """Labels for records that have none, and the records with them, where they differ from what is stored."""
+        from search.query import label
+        from search.query.duplicates import shown_of, space_of
+        from search.query.one_each import OneEach, one_each
+
+        def read(
+            transaction: Transaction, state: State
+        ) -> tuple[OneEach, Mapping[int, Shown], list[Keys | None]]:
+            space = space_of(self._views.spaces(transaction, state), task.space)
+            given = one_each(transaction, self._views.look(transaction, state, space))
+            matching = [
+                None if where is None else self._matching().keys(transaction, state, where)
+                for where in (task.known, task.unknown)
+            ]
+            return given, shown_of(transaction, given.record_keys.tolist()), matching
+
+        given, shown, (known, unknown) = self._read(read)
+        found = label.examples(task, given, shown, known, unknown)
+        told = label.labelling(task, given, shown, found)
+        return told, label.records(task, shown, told)
 
     def recommend(
         self,

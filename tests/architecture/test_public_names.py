@@ -12,6 +12,8 @@ PUBLIC = {
     "Collection",
     "Duplicates",
     "Hit",
+    "Labelled",
+    "Labelling",
     "Record",
     "Sense",
     "__version__",
