@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -9,7 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, JsonOption, WhereOption, must_exist, opened
+from search.cli.verbs import (
+    HERE,
+    CollectionOption,
+    HtmlOption,
+    JsonOption,
+    WhereOption,
+    must_exist,
+    opened,
+    stored_by,
+    write_sheet,
+)
 
 if TYPE_CHECKING:
     from search.types import Duplicates, Labelling
@@ -55,6 +66,7 @@ def label(
     write: Annotated[
         bool, typer.Option("--write", help="Store the labels, with F_confidence; without it they are told.")
     ] = False,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Guess a field for the records that lack it, from those that have it and are like them."""
@@ -71,15 +83,19 @@ def label(
             min_confidence=min_confidence,
             write=write,
         )
+        given = sum(one.given for one in found.labels)
+        done = "written" if write else "that --write would store"
+        unsure = len(found.labels) - given
+        told = f"{given:,} labels {done}; {unsure:,} records are less certain than {min_confidence:g}"
+        if html is not None:
+            from search.sheet import sheet
+
+            write_sheet(html, sheet.of_labels(found, told, stored_by(there)))
     if as_json:
         output.document(found.to_json() | {"written": write})
         return
     _labels(found)
-    given = sum(one.given for one in found.labels)
-    done = "written" if write else "that --write would store"
-    output.console().print(
-        f"{given:,} labels {done}; {len(found.labels) - given:,} records are less certain than {min_confidence:g}"
-    )
+    output.console().print(told)
 
 
 def _labels(found: Labelling) -> None:
@@ -117,20 +133,28 @@ def duplicates(
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete the others; without it they are told.")
     ] = False,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find records that are equal or nearly so, and say which to keep; with --delete, delete the others."""
     if delete:
         must_exist(collection)
-    with opened(collection, "rw" if delete else "r") as there:
-        found = there.duplicates(space, min_score=min_score, keep=keep, where=where, delete=delete)
-    n = sum(len(group.others) for group in found)
+    with opened(collection, "rw" if delete else "r") as there, there.writing() if delete else nullcontext():
+        found = there.duplicates(space, min_score=min_score, keep=keep, where=where)
+        n = sum(len(group.others) for group in found)
+        done = "deleted" if delete else "that --delete would delete"
+        told = f"{n:,} duplicates {done}, of {len(found):,} records that are kept"
+        if html is not None:
+            from search.sheet import sheet
+
+            write_sheet(html, sheet.of_duplicates(found, told, stored_by(there)))  # while all are still there
+        if delete and found:
+            there.delete([hit.id for group in found for hit in group.others])
     if as_json:
         output.document({"groups": [group.to_json() for group in found], "duplicates": n, "deleted": delete})
         return
     _groups(found)
-    done = "deleted" if delete else "that --delete would delete"
-    output.console().print(f"{n:,} duplicates {done}, of {len(found):,} records that are kept")
+    output.console().print(told)
 
 
 def _groups(found: list[Duplicates]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from search.cli import output
 from search.errors import CollectionError, ModelError, UnknownRecord
+
+if TYPE_CHECKING:
+    from search.sheet.sheet import Sheet
+    from search.sheet.thumbnails import Stored
 
 CollectionOption = Annotated[
     Path,
@@ -39,6 +43,10 @@ ContextOption = Annotated[
     ),
 ]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Say how each hit was found.")]
+HtmlOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--html", metavar="FILE", help="Write a page with the pictures too, whole in one file."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
 
 
@@ -46,6 +54,20 @@ def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
     from search.opening import open as open_collection
 
     return open_collection(path, mode, device=device)
+
+
+def write_sheet(path: Path, page: Sheet) -> None:
+    """Write the page, and say so."""
+    from search.sheet import sheet
+
+    sheet.write(path, page)
+    output.say(f"{path} written; open it in a browser")
+
+
+def stored_by(collection: Any) -> Stored | None:
+    """How the collection's own thumbnails are asked for, where it keeps some."""
+    stored: Stored | None = getattr(collection, "thumbnail", None)
+    return stored
 
 
 def search(
@@ -88,6 +110,7 @@ def search(
         ),
     ] = None,
     explain: ExplainOption = False,
+    html: HtmlOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -108,6 +131,12 @@ def search(
             rerank_depth=rerank_depth,
             explain=explain,
         )
+        if html is not None:
+            from search.sheet import sheet
+
+            asked = sheet.query_card(query, image, like, None if region is None else _numbers(region))
+            told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
+            write_sheet(html, sheet.of_hits(found, asked, told, stored_by(there)))
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
