@@ -134,9 +134,12 @@ def search(
         if html is not None:
             from search.sheet import sheet
 
-            asked = sheet.query_card(query, image, like, None if region is None else _numbers(region))
+            stored = stored_by(there)
+            (example,) = [None] if like is None else there.get(like)
+            cut = None if region is None else _numbers(region)
+            asked = sheet.query_cards(query, image, cut, example, stored)
             told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
-            write_sheet(html, sheet.of_hits(found, asked, told, stored_by(there)))
+            write_sheet(html, sheet.of_hits(found, asked, told, stored))
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:

@@ -12,7 +12,7 @@ from typing import Any
 from search.encoders.pictures import available_cores
 from search.errors import CollectionError
 from search.sheet.thumbnails import NONE, Stored, Thumbnail, of_picture, of_record
-from search.types import Duplicates, Hit, Json, Labelling
+from search.types import Duplicates, Hit, Json, Labelling, Record
 from search.version import __version__
 
 MOST_CARDS = 1000  # on a page: with pictures some 20 MB
@@ -61,10 +61,14 @@ class _Wanted:
     part: Mapping[str, Json] | None = None
 
 
-def query_card(
-    words: str | None, image: Path | None, like: str | None, region: Sequence[float] | None
+def query_cards(
+    words: str | None,
+    image: Path | None,
+    region: Sequence[float] | None,
+    like: Record | None,
+    stored: Stored | None,
 ) -> list[Card]:
-    """What was asked, for the head of the page."""
+    """What was asked, for the head of the page: words, a picture and its region, a stored record."""
     cards = []
     if words:
         cards.append(Card(words, "words"))
@@ -72,7 +76,8 @@ def query_card(
         box = None if region is None else (region[0], region[1], region[2], region[3])
         cards.append(Card(str(image), "picture", of_picture(image, box)))
     if like is not None:
-        cards.append(Card(like, "like"))
+        picture = of_record(like.id, like.uri, like.metadata or {}, None, stored)
+        cards.append(Card(like.id, "like", picture, None if like.text is None else _short(like.text)))
     return cards
 
 

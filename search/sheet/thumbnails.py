@@ -72,7 +72,8 @@ def of_picture(item: Path | Image, box: Box | None = None) -> Thumbnail:
             picture = open_picture(item)
             size = picture.size
     except (NearkinError, OSError) as error:
-        return Thumbnail(reason=str(error).removeprefix(f"{item}: "))
+        what_is_wrong = str(error).removeprefix(f"{item}: ").partition(";")[0]
+        return Thumbnail(reason=what_is_wrong)
     picture.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=_QUALITY)

@@ -18,7 +18,7 @@ from ingest.cli.main import app
 from search.cli.main import outcome
 from search.collection import Collection
 from search.sheet import sheet
-from search.sheet.thumbnails import of_picture, of_record
+from search.sheet.thumbnails import Outline, of_picture, of_record
 from search.types import EncoderSpec, Modality, Part, Record
 
 EVIL = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>"
@@ -175,6 +175,14 @@ def test_a_long_page_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) ->
     assert "nothing found" in sheet.render(sheet.of_hits([], [], "", None))
 
 
+def test_what_was_asked_is_shown(shop: Collection, tmp_path: Path) -> None:
+    region = [400, 100, 80, 40]
+    words, picture, like = sheet.query_cards("red", tmp_path / "wide.png", region, shop.get("gone")[0], None)
+    assert (words.id, words.said) == ("red", "words")
+    assert (picture.said, picture.picture.outline) == ("picture", Outline(50, 25, 10, 10))
+    assert (like.id, like.said, like.picture.reason) == ("gone", "like", "there is no such file")
+
+
 def test_the_verbs_write_pages(shop: Collection, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     at = ["-c", str(shop.path)]
     out = tmp_path / "page.html"
@@ -184,6 +192,7 @@ def test_the_verbs_write_pages(shop: Collection, tmp_path: Path, capsys: pytest.
     assert "page.html written" in shown.err
     assert "2 hits in" in page_of(out).find_class("told")[0].text
     assert page_of(out).find_class("asked")[0].find_class("id")[0].text == "wide"
+    assert len(page_of(out).find_class("asked")[0].xpath(".//img")) == 1
 
     assert outcome(app, ["duplicates", "--min-score", "0.98", *at, "--html", str(out)]) == 0
     page = page_of(out)
