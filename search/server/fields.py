@@ -94,6 +94,11 @@ SEARCH: Mapping[str, Field] = {
     "image": Field("A picture to search by: its bytes as base64 in JSON, or the file itself in a form."),
     "like": Field("The id of a stored record to search by; it is left out.", longest=_NAME),
     "vector": Field("A vector to search by, or several.", (Kind.NUMBERS,)),
+    "weights": Field(
+        "Of several ways of asking together, how much each counts: text, image, like, vector; 1 if left out.",
+        (Kind.WEIGHTS,),
+    ),
+    "region": Field("What of the image to search by: x, y, width and height in its pixels.", (Kind.NUMBERS,)),
     "k": _K,
     "where": _WHERE,
     "space": Field("Which space to search; needed only where several could answer.", longest=_NAME),

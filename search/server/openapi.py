@@ -42,6 +42,8 @@ _PART = {
     "start": _WHOLE,
     "end": _WHOLE,
     "box": {**_array({"type": "number"}), "description": "x, y, width, height in pixels"},
+    "label": _TEXT,
+    "score": {"type": "number", "description": "How sure the label is."},
     "before": _TEXT,
     "after": _TEXT,
 }

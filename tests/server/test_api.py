@@ -57,6 +57,19 @@ def test_several_questions_have_several_answers(client: TestClient, shop: Collec
     assert client.post("/search", json={"queries": [], "space": "text"}).json() == []
 
 
+def test_several_ways_of_asking_go_together(client: TestClient, shop: Collection) -> None:
+    asked = {"query": "bee", "like": "ape", "space": "text", "weights": {"like": 0.5}, "k": 3}
+    assert client.post("/search", json=asked).json() == shown(shop.search(**asked))
+    half = Image.new("RGB", (8, 4), (200, 0, 0))
+    half.paste((0, 200, 0), (4, 0, 8, 4))
+    out = io.BytesIO()
+    half.save(out, "PNG")
+    for region, id in (([0, 0, 4, 4], "red"), ([4, 0, 4, 4], "gone")):
+        form = {"k": "1", "region": json.dumps(region)}
+        (hit,) = client.post("/search", files={"image": ("a.png", out.getvalue())}, data=form).json()
+        assert hit["id"] == id
+
+
 def test_explain_tells_the_plan(client: TestClient) -> None:
     (hit,) = client.post("/search", json={"query": "eel", "space": "text", "k": 1, "explain": True}).json()
     assert hit["id"] == "eel %"
@@ -142,7 +155,9 @@ def test_info_and_spaces(client: TestClient, shop: Collection) -> None:
         ({"query": "x", "space": "far"}, 503, "the model openai:far is not here"),
         ({"query": "x", "space": "image"}, 422, "space 'image' (colours) cannot be asked by text"),
         ({"query": " ", "space": "text"}, 422, "query is empty"),
-        ({"query": "x", "like": "ape"}, 422, "text and like were given together"),
+        ({"queries": ["x"], "like": "ape"}, 422, ""),
+        ({"query": "x", "space": "text", "region": [0, 0, 1, 1]}, 422, ""),
+        ({"query": "x", "like": "ape", "space": "text", "weights": {"none": 1}}, 422, ""),
         ({"query": "x", "queries": ["y"]}, 422, "query and queries were given together"),
         ({}, 422, "nothing to search for"),
         ({"query": 3}, 422, "query is 3"),

@@ -70,7 +70,7 @@ def test_what_it_takes_is_taken_and_what_it_refuses_is_refused(name: str) -> Non
                 taken = True
             except QueryError:
                 taken = False
-            if "vector" in field and isinstance(value, list):
+            if field in ("vector", "region") and isinstance(value, list):
                 continue  # its numbers are looked at by whoever computes with them
             assert valid(schema, {field: value}) == taken, (field, value)
 
