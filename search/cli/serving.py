@@ -8,7 +8,6 @@ import typer
 
 from search.cli import output
 from search.cli.verbs import HERE, CollectionOption, DeviceOption, opened
-from search.errors import MissingExtra
 
 
 def serve(
@@ -42,10 +41,7 @@ def serve(
 ) -> None:
     """Answer questions over HTTP: a page for people at /, JSON for programs (see docs/serve.md)."""
     with opened(collection, device=device, precision=precision) as there:
-        try:
-            from search.server import run
-        except ImportError as error:
-            raise MissingExtra("nearkin serve", "serve") from error
+        from search.server import run
         from search.server.settings import LOOPBACK, Settings
 
         here = run.is_loopback(host)
@@ -55,7 +51,7 @@ def serve(
             token=token,
             files=not no_files,
             queue=queue,
-            hosts=(*LOOPBACK, own.lower(), *map(str.lower, allow_host or ())) if here or allow_host else None,
+            hosts=(*LOOPBACK, own.lower(), *map(_name, allow_host or ())) if here or allow_host else None,
             origins=tuple(map(_origin, allow_origin or ())),
         )
         if not here:
@@ -64,6 +60,19 @@ def serve(
                 "put a proxy with TLS before it"
             )
         run.serve(there, settings, host=host, port=port, say=output.say)
+
+
+def _name(said: str) -> str:
+    """A host as requests name it, without a port.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if not said or set(said) & set("/?#*@ ") or (":" in said and not said.endswith("]")):
+        raise typer.BadParameter(
+            f"'{said}' is no name of a host; write it like shop.example", param_hint="--allow-host"
+        )
+    return said.lower()
 
 
 def _origin(said: str) -> str:

@@ -124,7 +124,7 @@ def wait_for(true: object) -> None:
 
 def test_clients_that_hang_up_do_not_disturb_the_others(path: Path, tmp_path: Path) -> None:
     begun, gate = tmp_path / "begun", tmp_path / "gate"
-    with served(path, "--queue", "8", code=SLOW.format(begun=str(begun), gate=str(gate))) as (_, url):
+    with served(path, "--queue", "16", code=SLOW.format(begun=str(begun), gate=str(gate))) as (_, url):
         body = b'{"like": "a", "k": 1, "space": "mine"}'
         host, _, port = url.removeprefix("http://").partition(":")
         head = (
@@ -179,6 +179,8 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         (["--host", "::"], 2, "set NEARKIN_TOKEN"),
         (["--host", "0.0.0.0", "--token", "short"], 2, "the token needs 16 characters or more"),
         (["--token", "ü" * 20], 2, "all of them ASCII"),
+        (["--allow-host", "shop.example:443"], 2, "'shop.example:443' is no name of a host"),
+        (["--allow-host", "https://shop.example"], 2, "is no name of a host"),
         (["--allow-origin", "*"], 2, "'*' is no site"),
         (["--allow-origin", "https://a.example/page"], 2, "is no site"),
         (["--queue", "0"], 2, "--queue"),
