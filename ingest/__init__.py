@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
+    from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
@@ -21,6 +22,7 @@ __all__ = [
     "PictureFormat",
     "Progress",
     "Report",
+    "SimclrSettings",
     "TextFormat",
     "WordSettings",
     "graph",
@@ -38,6 +40,7 @@ _HOMES = {
     "PictureFormat": "ingest.sources.pictures",
     "Progress": "ingest.report",
     "Report": "ingest.report",
+    "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",

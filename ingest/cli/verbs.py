@@ -12,6 +12,7 @@ from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption
 from search.errors import SourceError
 
 if TYPE_CHECKING:
+    from ingest.learn.pictures.settings import SimclrSettings
     from ingest.report import Options, Progress, Report
 
 app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, or vectors made elsewhere.")
@@ -214,13 +215,19 @@ def images(
     collection: CollectionOption = HERE,
     space: Space = "image",
     model: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="M", help="clip-ViT-B-32, torchvision:NAME, timm:NAME, or patches (no download)."
+            metavar="M",
+            help="clip-ViT-B-32, torchvision:NAME or timm:NAME; with --learn simclr the network to learn.",
+            show_default="clip-ViT-B-32; with --learn a small network",
         ),
-    ] = "clip-ViT-B-32",
+    ] = None,
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
-    layer: Annotated[Optional[str], typer.Option(help="A hidden layer of a torchvision network.")] = None,  # noqa: UP045
+    layer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A hidden layer, of those that `nearkin models M --layers` lists."),
+    ] = None,
+    pooling: Annotated[Optional[str], typer.Option(help="avg, gem, max or cls.")] = None,  # noqa: UP045
     path: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="F", help="Of a list: the field that holds the picture's path."),
@@ -252,6 +259,30 @@ def images(
             metavar="SIDE", help="Keep a small picture of each, of so many pixels; 256 suits pages."
         ),
     ] = None,
+    learn: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="METHOD",
+            help="Learn the model from these pictures, with no download: patches (seconds) or simclr (a network).",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="simclr: how often each picture is seen.", show_default="20 to 200, by their number"
+        ),
+    ] = None,
+    flip: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--flip/--no-flip",
+            help="simclr: whether a mirrored picture is the same.",
+            show_default="yes, but for small grey ones",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="simclr: the same seed gives the same network.", show_default="0")
+    ] = None,
     device: DeviceOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
@@ -271,14 +302,31 @@ def images(
             model=model,
             weights=weights,
             layer=layer,
+            pooling=pooling,
             form=PictureFormat(path, id, text, root, frames, draft),
             thumbnails=thumbnails,
+            learn=_learning(model, learn, epochs, flip, seed),
             space=space,
             prune=prune,
             dry_run=dry_run,
             options=_options(device, precision, bars),
         )
     _finish(report, strict=strict, as_json=as_json)
+
+
+def _learning(
+    model: str | None, method: str | None, epochs: int | None, flip: bool | None, seed: int | None
+) -> str | SimclrSettings | None:
+    """What images is told to learn; what says how simclr learns is refused with anything else."""
+    if epochs is None and flip is None and seed is None:
+        return method
+    if method != "simclr" and (method or model or "").partition(":")[0] != "simclr":
+        raise SourceError(
+            "--epochs, --flip and --seed say how simclr learns; add --learn simclr, or leave them out"
+        )
+    from ingest.learn.pictures.settings import SimclrSettings
+
+    return SimclrSettings(epochs=epochs, flip=flip, seed=0 if seed is None else seed)
 
 
 @app.command()
@@ -296,6 +344,9 @@ def graph(
     length: Annotated[int, typer.Option(help="Nodes in a walk.")] = 80,
     window: Annotated[int, typer.Option(help="Contexts on either side of a node.")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same vectors.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; the vectors differ, their quality not.")
+    ] = "cpu",
     directed: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(
@@ -320,7 +371,9 @@ def graph(
             collection,
             path,
             method=model,
-            settings=NodeSettings(dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed),
+            settings=NodeSettings(
+                dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed, device=device
+            ),
             edges=verbs.EdgeFormat(directed, source, target, weight),
             space=space,
             prune=prune,
