@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
     from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
+    from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
@@ -18,6 +19,7 @@ __all__ = [
     "Level",
     "ModelChoice",
     "NodeSettings",
+    "ObjectSettings",
     "Options",
     "PictureFormat",
     "Progress",
@@ -36,6 +38,7 @@ _HOMES = {
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
+    "ObjectSettings": "ingest.objects",
     "Options": "ingest.report",
     "PictureFormat": "ingest.sources.pictures",
     "Progress": "ingest.report",

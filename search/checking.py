@@ -137,8 +137,9 @@ def _records(transaction: Transaction) -> Iterator[str]:
 
 def _parts(transaction: Transaction) -> Iterator[str]:
     rows = transaction.sql(
-        'select key, record_key, space_key, start, "end", box, checksum from part '
-        'where start is not null or "end" is not null or box is not null or checksum is not null'
+        'select key, record_key, space_key, start, "end", box, label, score, checksum from part '
+        'where start is not null or "end" is not null or box is not null '
+        "or label is not null or score is not null or checksum is not null"
     )
     for row in rows:
         try:

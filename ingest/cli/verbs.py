@@ -13,6 +13,7 @@ from search.errors import SourceError
 
 if TYPE_CHECKING:
     from ingest.learn.pictures.settings import SimclrSettings
+    from ingest.objects import ObjectSettings
     from ingest.report import Options, Progress, Report
 
 app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, or vectors made elsewhere.")
@@ -283,6 +284,27 @@ def images(
     seed: Annotated[
         int | None, typer.Option(help="simclr: the same seed gives the same network.", show_default="0")
     ] = None,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Find objects too; each is found by searching, with its box.")
+    ] = False,
+    objects_model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="M", help="A detection network of torchvision.", show_default="fasterrcnn_resnet50_fpn_v2"
+        ),
+    ] = None,
+    objects_weights: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Weights of it to use instead."),
+    ] = None,
+    objects_min_score: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="S", help="How sure it must be of an object, 0 to 1.", show_default="0.5"),
+    ] = None,
+    objects_most: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="How many objects are kept of a picture.", show_default="16"),
+    ] = None,
     device: DeviceOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
@@ -291,6 +313,9 @@ def images(
     as_json: JsonOption = False,
 ) -> None:
     """Pictures: .jpg .png .webp .gif .bmp .tif .avif .heic, folders, .zip and .tar of them, lists with their paths."""
+    wanted = _objects(
+        objects, model=objects_model, weights=objects_weights, min_score=objects_min_score, most=objects_most
+    )
     from ingest import verbs
     from ingest.cli.progress import progress
     from ingest.sources.pictures import PictureFormat
@@ -306,6 +331,7 @@ def images(
             form=PictureFormat(path, id, text, root, frames, draft),
             thumbnails=thumbnails,
             learn=_learning(model, learn, epochs, flip, seed),
+            objects=wanted,
             space=space,
             prune=prune,
             dry_run=dry_run,
@@ -327,6 +353,25 @@ def _learning(
     from ingest.learn.pictures.settings import SimclrSettings
 
     return SimclrSettings(epochs=epochs, flip=flip, seed=0 if seed is None else seed)
+
+
+def _objects(
+    wanted: bool, *, model: str | None, weights: Path | None, min_score: float | None, most: int | None
+) -> ObjectSettings | None:
+    """How objects are looked for; None where they are not."""
+    if not wanted:
+        if (model, weights, min_score, most) != (None, None, None, None):
+            raise typer.BadParameter("it is for finding objects; add --objects", param_hint="--objects-…")
+        return None
+    from ingest.objects import ObjectSettings
+
+    usual = ObjectSettings()
+    return ObjectSettings(
+        model=usual.model if model is None else model,
+        weights=weights,
+        min_score=usual.min_score if min_score is None else min_score,
+        most=usual.most if most is None else most,
+    )
 
 
 @app.command()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ingest import pipeline
 from ingest.decoding import Decoded
-from ingest.pipeline import Job
+from ingest.objects import Detector, WithObjects
+from ingest.pipeline import Job, Prepare
 from ingest.report import Options, Report
 from ingest.sources.pictures import PictureFormat, Pictures
 from ingest.thumbnails import Thumbnails
@@ -22,12 +23,14 @@ class Intake:
     source: Pictures
     form: PictureFormat
     thumbnails: Thumbnails | None
+    detector: Detector | None
     options: Options
 
     @property
     def settings(self) -> str:
         """All that vectors depend on beside the pictures and the encoder."""
-        return "pictures draft" if self.form.draft else "pictures"
+        said = "pictures draft" if self.form.draft else "pictures"
+        return said if self.detector is None else f"{said}, {self.detector.settings}"
 
     def job(
         self,
@@ -39,7 +42,11 @@ class Intake:
         prune: bool = False,
     ) -> Job:
         """The work for the pipeline; `encoder` is called when there is something to encode."""
-        prepare = Decoded(encoder, thumbnails=self.thumbnails, draft=self.form.draft)
+        prepare: Prepare
+        if self.detector is None:
+            prepare = Decoded(encoder, thumbnails=self.thumbnails, draft=self.form.draft)
+        else:  # boxes are in pixels of the whole picture
+            prepare = WithObjects(Decoded(thumbnails=self.thumbnails), self.detector, encoder)
         return Job(space, model, encoder, prepare, self.settings, learned, prune)
 
     def fill(self, collection: Collection, job: Job) -> Report:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import pipeline
+from ingest.objects import ObjectSettings, TorchvisionDetector
 from ingest.pipeline import Job
 from ingest.report import Options, Report
 from ingest.verbs.learned_pictures import asked, foretold, learned_images
@@ -39,6 +40,7 @@ def images(
     learn: str | SimclrSettings | None = None,
     form: PictureFormat | None = None,
     thumbnails: int | None = None,
+    objects: ObjectSettings | None = None,
     space: str = "image",
     prune: bool = False,
     dry_run: bool = False,
@@ -62,6 +64,7 @@ def images(
         form: how to read lists and files of several frames; None is the usual way.
         thumbnails: keep a small picture of each record, no side longer than so many pixels, for
             `Collection.thumbnail`; None keeps none, and leaves those that are there. 256 suits most pages.
+        objects: look for objects, and make each a part of its picture, with box, label and score.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
@@ -69,7 +72,7 @@ def images(
 
     Raises:
         SourceError: a path is missing, or holds no picture.
-        ModelUnavailable: the model or its weights cannot be had.
+        ModelUnavailable: a model or its weights cannot be had.
         CollectionError: the space was made by another model, or another process is writing.
     """
     from ingest.sources.pictures import PLAIN, Pictures
@@ -78,7 +81,8 @@ def images(
 
     form = form or PLAIN
     small = None if thumbnails is None else Thumbnails(thumbnails)
-    intake = Intake(Pictures(listed(paths), form), form, small, options)
+    detector = None if objects is None else TorchvisionDetector(objects, device=options.device)
+    intake = Intake(Pictures(listed(paths), form), form, small, detector, options)
     choice = ModelChoice(weights=None if weights is None else Path(weights), layer=layer, pooling=pooling)
     learning = asked(model, learn)
     if learning is not None:

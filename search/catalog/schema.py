@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -60,6 +60,8 @@ part = Table(
     Column("start", Integer),
     Column("end", Integer),
     Column("box", Text),  # [x, y, width, height] as JSON
+    Column("label", Text),  # of a detected object
+    Column("score", Float),
     Column("checksum", Integer),  # of a piece; NULL where the part is a whole record
 )
 Index("part_by_record", part.c.record_key)

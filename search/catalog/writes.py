@@ -281,7 +281,8 @@ def _write_parts(transaction: Transaction, pieces: Pieces, part_keys: Keys, owne
         return
     parts = pieces.parts if pieces.parts is not None else [WHOLE] * n
     transaction.many(
-        'insert into part (key, record_key, space_key, start, "end", box, checksum) values (?, ?, ?, ?, ?, ?, ?)',
+        'insert into part (key, record_key, space_key, start, "end", box, label, score, checksum) '
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             _part_row(key, owner, space_key, part)
             for key, owner, part in zip(part_keys.tolist(), owners.tolist(), parts, strict=True)
@@ -290,10 +291,11 @@ def _write_parts(transaction: Transaction, pieces: Pieces, part_keys: Keys, owne
 
 
 def _part_row(key: int, owner: int, space_key: int, part: Part) -> tuple[Any, ...]:
-    if part.start is None and part.end is None and part.box is None:
-        return (key, owner, space_key, None, None, None, None)
-    row = (key, owner, space_key, part.start, part.end, None if part.box is None else json.dumps(part.box))
-    return (*row, checksums.of(row))
+    if part == WHOLE:
+        return (key, owner, space_key, *[None] * 6)
+    box = None if part.box is None else json.dumps(part.box)
+    row = (key, owner, space_key, part.start, part.end, box, part.label, part.score)
+    return (*row, checksums.of_part(row))
 
 
 def write_batch(
