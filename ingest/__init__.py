@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
+    from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
+    from ingest.sources.pictures import PictureFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
     from search.encoders.load import ModelChoice
 
@@ -19,8 +21,10 @@ __all__ = [
     "NodeSettings",
     "ObjectSettings",
     "Options",
+    "PictureFormat",
     "Progress",
     "Report",
+    "SimclrSettings",
     "TextFormat",
     "WordSettings",
     "graph",
@@ -36,8 +40,10 @@ _HOMES = {
     "NodeSettings": "ingest.learn.nodes.load",
     "ObjectSettings": "ingest.objects",
     "Options": "ingest.report",
+    "PictureFormat": "ingest.sources.pictures",
     "Progress": "ingest.report",
     "Report": "ingest.report",
+    "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",

@@ -11,7 +11,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from search import backup, checking, upkeep
-from search.catalog import consistency, reads, writes
+from search.catalog import consistency, reads, thumbnails, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
@@ -163,6 +163,15 @@ class Collection(Sorting):
                 if id not in found:
                     consistency.check_absent(transaction, id)
         return [found[id].record if id in found else None for id in wanted]
+
+    def thumbnail(self, id: str) -> bytes | None:
+        """The small picture that `ingest.images` kept of a record, a WebP file; None where there is none.
+
+        Raises:
+            CollectionCorrupt: it does not match its checksum.
+        """
+        with self._database.reading() as transaction:
+            return thumbnails.get(transaction, id)
 
     def count(self, where: str | None = None) -> int:
         """How many records there are, or match a where-expression.

@@ -115,8 +115,17 @@ def _third(transaction: Transaction) -> None:
     transaction.sql("alter table part add column score real")
 
 
+def _fourth(transaction: Transaction) -> None:
+    """Thumbnails of pictures."""
+    transaction.sql(
+        """create table thumbnail (
+            record_key integer primary key, side integer not null, data blob not null,
+            checksum integer not null)"""
+    )
+
+
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth)
 CURRENT = len(MIGRATIONS)
 
 

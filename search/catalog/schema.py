@@ -116,6 +116,16 @@ synced = Table(
 # Every metadata field that a record has had, nested ones with dots, so that a misspelt filter is an error.
 field = Table("field", metadata, Column("name", Text, primary_key=True), sqlite_with_rowid=False)
 
+# A small picture of a record, for the pages that show hits.
+thumbnail = Table(
+    "thumbnail",
+    metadata,
+    Column("record_key", Integer, primary_key=True),
+    Column("side", Integer, nullable=False),  # the longest that was asked for, in pixels
+    Column("data", LargeBinary, nullable=False),  # a WebP file
+    Column("checksum", Integer, nullable=False),  # crc32 over the key, in 8 bytes little-endian, and the data
+)
+
 # Which migrations have been applied, and when.
 migration = Table(
     "migration",

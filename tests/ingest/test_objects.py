@@ -18,11 +18,11 @@ import ingest
 import search
 from ingest import pipeline
 from ingest.cli.main import app
+from ingest.decoding import Decoded
 from ingest.objects import ObjectSettings, TorchvisionDetector, WithObjects
 from ingest.pipeline import Job
-from ingest.prepare import Decoded
 from ingest.report import QUIET
-from ingest.sources.pictures import PictureFolder
+from ingest.sources.pictures import Pictures
 from search.cli.main import outcome
 from search.collection import Collection
 from search.encoders.clip import ClipEncoder
@@ -166,7 +166,7 @@ def test_each_crop_is_a_part_with_the_vector_of_its_pixels(
     photos: Path, encoder: ClipEncoder, job: Callable[[Known], Job], tmp_path: Path
 ) -> None:
     with search.open(tmp_path / "c") as shop:
-        report = pipeline.fill(shop, PictureFolder([photos]), job(known()), QUIET)
+        report = pipeline.fill(shop, Pictures([photos]), job(known()), QUIET)
         assert (report.added, report.rejected, report.vectors) == (3, 1, 7)
         pixels = np.asarray(blocks(0))
         crops = {CUP: pixels[8:29, 40:56], SECOND_CUP: pixels[30:42, 3:13], PHONE: pixels[0:9, 0:12]}
@@ -186,7 +186,7 @@ def test_each_crop_is_a_part_with_the_vector_of_its_pixels(
 
 def test_the_labels_can_be_filtered_by(photos: Path, job: Callable[[Known], Job], tmp_path: Path) -> None:
     with search.open(tmp_path / "c") as shop:
-        pipeline.fill(shop, PictureFolder([photos]), job(known()), QUIET)
+        pipeline.fill(shop, Pictures([photos]), job(known()), QUIET)
         told = {
             record.id: record.metadata["objects"] for record in shop.get(["desk.png", "lawn.png", "wall.png"])
         }
@@ -206,16 +206,16 @@ def ids(shop: Collection, where: str) -> list[str]:
 
 def test_another_detector_is_noticed(photos: Path, job: Callable[[Known], Job], tmp_path: Path) -> None:
     with search.open(tmp_path / "c") as shop:
-        pipeline.fill(shop, PictureFolder([photos]), job(known()), QUIET)
-        again = pipeline.fill(shop, PictureFolder([photos]), job(known()), QUIET)
+        pipeline.fill(shop, Pictures([photos]), job(known()), QUIET)
+        again = pipeline.fill(shop, Pictures([photos]), job(known()), QUIET)
         assert (again.unchanged, again.updated, again.vectors) == (3, 0, 0)
-        other = pipeline.fill(shop, PictureFolder([photos]), job(Known({}, "others")), QUIET)
+        other = pipeline.fill(shop, Pictures([photos]), job(Known({}, "others")), QUIET)
         assert (other.unchanged, other.updated, other.vectors) == (0, 3, 3)
         assert shop.get("desk.png")[0].metadata["objects"] == {}
 
 
 def test_pictures_are_passed_on_where_the_encoder_is_not_known(photos: Path) -> None:
-    (first, *_) = WithObjects(Decoded(), known())(list(PictureFolder([photos / "desk.png"])))
+    (first, *_) = WithObjects(Decoded(), known())(list(Pictures([photos / "desk.png"])))
     assert isinstance(first, pipeline.Ready)
     assert first.parts == (WHOLE, CUP, SECOND_CUP, PHONE)
     sizes = [one.size for one in first.encodable if isinstance(one, Image.Image)]
