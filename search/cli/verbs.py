@@ -12,7 +12,6 @@ from search.errors import CollectionError, ModelError, UnknownRecord
 
 if TYPE_CHECKING:
     from search.sheet.sheet import Sheet
-    from search.sheet.thumbnails import Stored
 
 CollectionOption = Annotated[
     Path,
@@ -62,12 +61,6 @@ def write_sheet(path: Path, page: Sheet) -> None:
 
     sheet.write(path, page)
     output.say(f"{path} written; open it in a browser")
-
-
-def stored_by(collection: Any) -> Stored | None:
-    """How the collection's own thumbnails are asked for, where it keeps some."""
-    stored: Stored | None = getattr(collection, "thumbnail", None)
-    return stored
 
 
 def search(
@@ -134,12 +127,11 @@ def search(
         if html is not None:
             from search.sheet import sheet
 
-            stored = stored_by(there)
             (example,) = [None] if like is None else there.get(like)
             cut = None if region is None else _numbers(region)
-            asked = sheet.query_cards(query, image, cut, example, stored)
+            asked = sheet.query_cards(query, image, cut, example, there.thumbnail)
             told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
-            write_sheet(html, sheet.of_hits(found, asked, told, stored))
+            write_sheet(html, sheet.of_hits(found, asked, told, there.thumbnail))
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
