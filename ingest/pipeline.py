@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from ingest.report import Forecast, Progress, Report, write_rejects
+from ingest.report import Forecast, GraphCounts, Progress, Report, write_rejects
 from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
@@ -147,6 +147,7 @@ class Tally:
     unpruned: tuple[str, ...] = ()
     decoded: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+    graph: GraphCounts | None = None
 
     def take(self, inputs: Sequence[Item | Rejected]) -> None:
         """Count inputs that were read, and how they were decoded."""
@@ -191,6 +192,7 @@ class Tally:
             decoded=dict(sorted(self.decoded.items())),
             seconds=time.perf_counter() - started,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
+            graph=self.graph,
         )
 
 

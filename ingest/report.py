@@ -50,6 +50,19 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphCounts:
+    """What a graph holds: `merged` edges stood there again, `isolated` nodes have no edge."""
+
+    nodes: int
+    edges: int
+    directed: bool
+    weighted: bool
+    self_loops: int
+    merged: int
+    isolated: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of a run.
 
@@ -61,7 +74,7 @@ class Report:
     counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap). `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
     written: the counts say what would have been, `forecast` what it would take (texts only), or `no_forecast` why
-    that cannot be said.
+    that cannot be said. `graph` counts what a graph holds.
     """
 
     collection: str
@@ -85,6 +98,7 @@ class Report:
     stages: dict[str, float] = field(default_factory=dict)
     forecast: Forecast | None = None
     no_forecast: str | None = None
+    graph: GraphCounts | None = None
 
     @property
     def written(self) -> int:
