@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.sources.edge_format import EdgeFormat
+from ingest.sources.edge_lists import LONGEST, blocks, take_lines
 from ingest.sources.edges import Attributes, Edges, usable
+from ingest.sources.graph_texts import MOST_NODES, place_of
 from ingest.sources.inputs import size_of
 from ingest.sources.unpacking import LIMITS, Budget
 from search.errors import SourceError
@@ -93,23 +95,67 @@ def read_matrix_market(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> boo
     Raises:
         SourceError: it is not such a file.
     """
-    from scipy import io, sparse
+    # scipy's reader ends the process where it meets a stream that it does not like; an edge list is all it takes
+    head = handle.readline(LONGEST).split()
+    fields = [word.decode("latin-1").lower() for word in head[1:]]
+    if head[:1] != [b"%%MatrixMarket"] or fields[:2] != ["matrix", "coordinate"] or len(fields) != 4:
+        raise SourceError("is no MatrixMarket file of a matrix in coordinates; check the file", edges.file, 1)
+    if fields[2] not in ("real", "integer", "pattern") or fields[3] not in ("general", "symmetric"):
+        raise SourceError(f"holds a {fields[3]} matrix of {fields[2]} numbers; give real ones", edges.file, 1)
+    line, sizes = 2, handle.readline(LONGEST)
+    while sizes.lstrip()[:1] == b"%" or (sizes and not sizes.strip()):
+        line, sizes = line + 1, handle.readline(LONGEST)
+    numbers = [int(each) for each in sizes.split() if each.isdigit() and len(each) < 12]
+    if len(numbers) != 3:
+        raise SourceError("does not say how many rows, columns and entries there are", edges.file, line)
+    n, n_columns, entries = numbers
+    numbered = Edges(edges.file)
+    line += 1
+    for data in blocks(handle, edges.file):
+        line += take_lines(data, line, numbered)
+    sources, targets, weights = numbered.taken()
+    there = len(sources) + len(numbered.rejected)
+    if n != n_columns or n > MOST_NODES or n > 1_000_000 + 1_000 * there:
+        raise SourceError(
+            f"declares {n:,} x {n_columns:,} for {there:,} entries; an adjacency matrix is square", edges.file
+        )
+    edges.rejected += numbered.rejected
+    if there != entries:
+        edges.reject(f"{entries:,} entries are declared and {there:,} are there; the file may be cut off")
+    names = _numbered(n, 1)
+    edges.ids.numbers([name.encode() for name in names])
+    edges.close()
+    known = place_of(numbered, edges, "row ")
+    sources, targets = known[sources], known[targets]
+    if fields[3] == "symmetric":
+        edges.add(sources, targets, weights)
+        return form.directed is True
+    return _take_general(sources, targets, weights, form.directed, edges)
 
-    try:
-        n_rows, n_columns, entries, layout, _, _ = io.mminfo(handle)
-        handle.seek(0)
-        # every entry takes a line, every row of a dense matrix a number: what is declared beyond that is not there
-        most = size_of(handle) if layout == "coordinate" else size_of(handle) + 1
-        if entries > most or max(n_rows, n_columns) > 1_000_000 + 1_000 * entries:
-            raise SourceError(
-                f"declares {n_rows:,} rows and {entries:,} entries, more than it can hold; check the file",
-                edges.file,
-            )
-        found = io.mmread(handle, spmatrix=False)
-    except _FAULTS as error:
-        raise _unreadable("MatrixMarket", edges.file, error) from error
-    matrix = sparse.coo_array(found)
-    return take_matrix(matrix, _numbered(matrix.shape[0], 1), form.directed, edges)
+
+def _take_general(
+    sources: NDArray[np.int32],
+    targets: NDArray[np.int32],
+    weights: NDArray[np.float64] | None,
+    directed: bool | None,
+    edges: Edges,
+) -> bool:
+    """Take entries of a matrix that may be symmetric though it does not say so."""
+    if directed is not True:
+        from scipy import sparse
+
+        n = edges.declared or 0
+        inside = np.maximum(sources, targets) < n
+        values = np.ones(len(sources)) if weights is None else weights
+        matrix = sparse.coo_array((values[inside], (sources[inside], targets[inside])), shape=(n, n)).tocsr()
+        symmetric = _is_symmetric(matrix)
+        directed = not symmetric if directed is None else directed
+        if symmetric:  # each edge stands there twice
+            keep = (sources <= targets) | ~inside
+            sources, targets = sources[keep], targets[keep]
+            weights = None if weights is None else weights[keep]
+    edges.add(sources, targets, weights)
+    return directed
 
 
 def read_npz(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> tuple[bool, Attributes]:
@@ -238,7 +284,7 @@ def take_arrays(given: Any, names: Sequence[str] | None, edges: Edges) -> None:
         SourceError: the shape is another one, a weight is no positive number, or an end is not among the names.
     """
     if isinstance(given, tuple):
-        columns = [np.asarray(each) for each in given]
+        columns = [_column(each) for each in given]
     else:
         columns = list(np.asarray(given).T) if np.ndim(given) == 2 else []
     if len(columns) not in (2, 3) or len({each.shape for each in columns}) != 1 or columns[0].ndim != 1:
@@ -256,38 +302,51 @@ def take_arrays(given: Any, names: Sequence[str] | None, edges: Edges) -> None:
             edges.reject(f"the weight {weights[k]:g} is not a positive number", k + 1)
         good = usable(weights)
         columns, weights = [each[good] for each in columns[:2]], weights[good]
-    sources, targets = (_numbers(column, names, edges) for column in columns[:2])
+    ends = [_whole(column) for column in columns[:2]]
     if names is not None:
-        edges.close()
-    edges.add(sources, targets, weights)
-
-
-def _numbers(column: NDArray[Any], names: Sequence[str] | None, edges: Edges) -> NDArray[np.int32]:
-    if column.dtype.kind == "f" and bool((column == np.floor(column)).all()):
-        column = column.astype(np.int64)  # whole numbers beside weights in one array
-    if names is not None:
-        if column.dtype.kind not in "iu" or (
-            len(column) and not 0 <= column.min() <= column.max() < len(names)
-        ):
-            raise SourceError(f"an end is not a place among the {len(names):,} ids; count them from 0")
+        sources, targets = (_places(column, names) for column in ends)
         edges.ids.numbers([name.encode() for name in names])
         if len(edges.ids) != len(names):
             raise SourceError("two nodes have the same id; rename one")
-        return column.astype(np.int32)
-    unique, places = (
-        np.unique(column, return_inverse=True) if column.dtype.kind in "iuU" else _distinct(column)
-    )
-    return edges.ids.numbers([str(each).encode() for each in unique.tolist()])[places]
+    else:
+        sources, targets = _named(ends, edges)
+    edges.add(sources, targets, weights)
 
 
-def _distinct(column: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The different ids of a column of any objects; 1 and "1" would become one node and are refused."""
-    place: dict[Any, int] = {}
-    places = np.fromiter(
-        (place.setdefault(each, len(place)) for each in column.tolist()), np.int64, len(column)
-    )
-    if len({str(each) for each in place}) < len(place):
-        raise SourceError("two nodes have the same name as text; rename one")
-    unique = np.empty(len(place), object)
-    unique[:] = list(place)
-    return unique, places
+def _column(given: Any) -> NDArray[Any]:
+    """A column as an array, of objects where they are of several kinds, so that 1 stays apart from "1"."""
+    if isinstance(given, np.ndarray) or len({type(each) for each in given}) < 2:
+        return np.asarray(given)
+    column = np.empty(len(given), object)
+    column[:] = given
+    return column
+
+
+def _whole(column: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers that stand beside weights in one array, as such."""
+    if column.dtype.kind == "f" and bool((column == np.floor(column)).all()):
+        return column.astype(np.int64)
+    return column
+
+
+def _places(column: NDArray[Any], names: Sequence[str]) -> NDArray[np.int32]:
+    if column.dtype.kind not in "iu" or (len(column) and not 0 <= column.min() <= column.max() < len(names)):
+        raise SourceError(f"an end is not a place among the {len(names):,} ids; count them from 0")
+    return column.astype(np.int32)
+
+
+def _named(ends: list[NDArray[Any]], edges: Edges) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The numbers of sources and targets that are ids; 1 and "1" would become one node, and are refused."""
+    n = len(ends[0])
+    if {each.dtype.kind for each in ends} in ({"i"}, {"u"}, {"U"}):
+        unique, places = np.unique(np.concatenate(ends), return_inverse=True)
+        names = [str(each) for each in unique.tolist()]
+    else:
+        place: dict[Any, int] = {}
+        every = [each for column in ends for each in column.tolist()]
+        places = np.fromiter((place.setdefault(each, len(place)) for each in every), np.int64, 2 * n)
+        names = [str(each) for each in place]
+        if len(set(names)) < len(names):
+            raise SourceError("two nodes have the same name as text; rename one")
+    numbers = edges.ids.numbers([name.encode(errors="replace") for name in names])[places]
+    return numbers[:n], numbers[n:]

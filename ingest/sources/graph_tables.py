@@ -108,8 +108,10 @@ def is_url(given: str) -> bool:
 
 def address(given: str, query: str | None) -> str:
     """The database and the question as they may be shown and stored: no user, no password, no options."""
+    from sqlalchemy import URL
+
     url = _url(given)
-    shown = url.set(username=None, password=None, query={}).render_as_string()
+    shown = URL.create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
     if url.get_backend_name() == "sqlite" and url.database:
         shown = f"sqlite:///{Path(url.database).absolute()}"
     asked = " ".join((query or "").split())
@@ -210,10 +212,9 @@ def _only_asks(query: str, url: URL) -> None:
     from sqlglot.errors import SqlglotError
 
     backend = url.get_backend_name()
+    dialect = sqlglot.Dialect.get(_DIALECTS.get(backend, backend))
     try:
-        found = [
-            each for each in sqlglot.parse(query, read=_DIALECTS.get(backend, backend)) if each is not None
-        ]
+        found = [each for each in sqlglot.parse(query, read=dialect) if each is not None]
     except (SqlglotError, ValueError) as error:
         reason = " ".join(str(error).split())[:150]
         raise SourceError(f"the query cannot be read ({reason}); write one select") from None

@@ -20,7 +20,7 @@ from search.types import Json
 
 LARGEST = 1 << 30  # bytes, unpacked, of a file that is read whole
 _VERTEX = re.compile(r'\s*(\d+)(?:\s+(?:"([^"]*)"|(\S+)))?')
-_MOST_VERTICES = 1 << 30
+MOST_NODES = 1 << 30
 
 
 def read_whole(handle: IO[bytes], file: str) -> bytes:
@@ -119,7 +119,7 @@ def _sections(text: str) -> Iterable[tuple[int, str, list[str]]]:
 def _labels(head: str, body: list[str], line: int, edges: Edges) -> list[str]:
     """The label of each vertex, its number where it has none."""
     count = head.split()[1:2]
-    if not count or not count[0].isdecimal() or int(count[0]) > _MOST_VERTICES:
+    if not count or not count[0].isdecimal() or int(count[0]) > MOST_NODES:
         raise SourceError(
             f"does not say how many vertices it has ({head[:60]!r}); check it", edges.file, line
         )
@@ -150,16 +150,24 @@ def _take_lists(body: list[str], numbered: Edges) -> None:
     numbered.add(numbered.ids.numbers(sources), numbered.ids.numbers(targets), None)
 
 
+def place_of(numbered: Edges, edges: Edges, what: str) -> NDArray[np.int32]:
+    """Which declared node each id stands for, ids being places from 1 on.
+
+    What is no place among them gets a number beyond theirs, named with `what`, and is rejected where it is added.
+    """
+    known, n = np.empty(len(numbered.ids), np.int32), edges.declared or 0
+    for k in range(len(known)):
+        name = numbered.ids.name(k)
+        place = int(name) - 1 if name.isdigit() and len(name) < 11 else -1
+        known[k] = place if 0 <= place < n else edges.ids.numbers([what.encode() + name])[0]
+    return known
+
+
 def _take_numbered(numbered: Edges, edges: Edges, *, both: bool) -> None:
     """Take edges between numbers of vertices."""
     edges.rejected += numbered.rejected
     sources, targets, weights = numbered.taken()
-    known, n = np.empty(len(numbered.ids), np.int32), edges.declared or 0
-    for k in range(len(known)):
-        name = numbered.ids.name(k)
-        place = int(name) - 1 if name.isdigit() and len(name) < 10 else -1
-        # what is none of the vertices gets a number beyond theirs, and is rejected as such
-        known[k] = place if 0 <= place < n else edges.ids.numbers([b"vertex " + name])[0]
+    known, n = place_of(numbered, edges, "vertex "), edges.declared or 0
     sources, targets = known[sources], known[targets]
     edges.add(sources, targets, weights)
     if both:

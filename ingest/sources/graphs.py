@@ -37,7 +37,7 @@ __all__ = ["EdgeFormat", "GraphFile", "digest", "from_edges", "from_networkx", "
 
 LISTS = (".txt", ".edgelist", ".edges", ".el")
 TABLES = (".csv", ".tsv", ".parquet")
-SEEKING = (".parquet", ".mtx", ".npz", ".mat")
+SEEKING = (".parquet", ".npz", ".mat")
 OTHERS = (".adjlist", ".graphml", ".gexf", ".gml", ".net", ".paj", ".json", ".mtx", ".npz", ".mat")
 MEMORY = "memory"  # the origin of a graph that was given as an object
 
