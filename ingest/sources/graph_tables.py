@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
 
 _BATCH = 1 << 18  # rows taken at a time
+_DRIVERS = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "psycopg": '"psycopg[binary]"'}
 _SHOWN = 120  # letters of a query
 _DIALECTS = {"postgresql": "postgres", "mssql": "tsql", "mariadb": "mysql"}
 
@@ -238,8 +239,9 @@ def _connected(url: URL) -> Iterator[Connection]:
     try:
         engine = create_engine(url, poolclass=NullPool)
     except ImportError as error:
+        package = _DRIVERS.get(str(error.name), str(error.name))
         raise SourceError(
-            f"asking {backend} needs its driver; install it with: pip install {error.name or url.get_driver_name()}"
+            f"asking {backend} needs its driver; install it with: pip install {package}"
         ) from error
     except NoSuchModuleError as error:
         raise SourceError(
