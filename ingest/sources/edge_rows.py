@@ -101,6 +101,7 @@ class Rows:
         self._literals = {Role.SOURCE: form.source_type, Role.TARGET: form.target_type}
         self._type_weights = form.type_weights
         self._types, self._edge_types = Ids(), Ids()
+        self.plain = not (form.source_type or form.target_type or form.edge_type)
 
     def take(
         self,

@@ -13,6 +13,7 @@ from ingest.sources.edge_format import EdgeFormat
 from ingest.sources.edge_lists import LONGEST, blocks, take_lines
 from ingest.sources.edges import Attributes, Edges, usable
 from ingest.sources.graph_texts import MOST_NODES, place_of
+from ingest.sources.ids import WholeIds
 from ingest.sources.inputs import size_of
 from ingest.sources.unpacking import LIMITS, Budget
 from search.errors import SourceError
@@ -338,7 +339,10 @@ def _places(column: NDArray[Any], names: Sequence[str]) -> NDArray[np.int32]:
 def _named(ends: list[NDArray[Any]], edges: Edges) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The numbers of sources and targets that are ids; 1 and "1" would become one node, and are refused."""
     n = len(ends[0])
-    if {each.dtype.kind for each in ends} in ({"i"}, {"u"}, {"U"}):
+    if {each.dtype.kind for each in ends} == {"i"}:
+        whole = WholeIds(edges.ids)
+        return whole.numbers(ends[0].astype(np.int64)), whole.numbers(ends[1].astype(np.int64))
+    if {each.dtype.kind for each in ends} in ({"u"}, {"U"}):
         unique, places = np.unique(np.concatenate(ends), return_inverse=True)
         names = [str(each) for each in unique.tolist()]
     else:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ingest.sources.edge_format import EdgeFormat
 from ingest.sources.edge_rows import Role, Rows, Spans, columns_of
 from ingest.sources.edges import Edges, usable
+from ingest.sources.ids import WholeIds
 from search.errors import MissingExtra, SourceError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def read_parquet(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> None:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtra("reading Parquet", "parquet") from error
-    rows, line = Rows(edges, form), 1
+    rows, whole, line = Rows(edges, form), WholeIds(edges.ids), 1
     try:
         opened = parquet.ParquetFile(handle)
         header = opened.schema_arrow.names
@@ -52,11 +53,51 @@ def read_parquet(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> None:
         wanted = sorted(set(roles.values()))
         for batch in opened.iter_batches(batch_size=_BATCH, columns=[header[k] for k in wanted]):
             cells = {role: batch.column(wanted.index(column)) for role, column in roles.items()}
-            _take_arrow(cells, line, rows)
+            if rows.plain and all(map(_is_whole, (cells[Role.SOURCE], cells[Role.TARGET]))):
+                _take_whole(cells, line, edges, whole)
+            else:
+                _take_arrow(cells, line, rows)
             line += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"is not a readable Parquet file ({reason}); check the file", edges.file) from error
+
+
+def _is_whole(cells: pyarrow.Array) -> bool:
+    import pyarrow
+
+    kind = cells.type
+    return bool(pyarrow.types.is_integer(kind)) and kind != pyarrow.uint64() and cells.null_count == 0
+
+
+def _take_whole(cells: dict[Role, pyarrow.Array], line: int, edges: Edges, whole: WholeIds) -> None:
+    """Take a batch of rows whose ends are whole numbers, without types."""
+    lines = np.arange(line, line + len(cells[Role.SOURCE]))
+    weights, keep = _arrow_weights(cells, lines, np.ones(len(lines), np.bool_), edges)
+    ends = (
+        cells[role].to_numpy(zero_copy_only=False).astype(np.int64)[keep]
+        for role in (Role.SOURCE, Role.TARGET)
+    )
+    sources, targets = map(whole.numbers, ends)
+    edges.add(sources, targets, weights, lines[keep])
+
+
+def _arrow_weights(
+    cells: dict[Role, pyarrow.Array], lines: NDArray[np.int64], keep: NDArray[np.bool_], edges: Edges
+) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
+    """The weights of the rows to keep, and which these are, without those whose weight cannot be used."""
+    import pyarrow
+    from pyarrow import compute
+
+    if Role.WEIGHT not in cells:
+        return None, keep
+    given = compute.cast(cells[Role.WEIGHT], pyarrow.float64())
+    weights = compute.fill_null(given, float("nan")).to_numpy(zero_copy_only=False)
+    good = usable(weights)
+    for k in np.flatnonzero(keep & ~good).tolist():
+        edges.reject(f"the weight {str(weights[k])!r} is not a positive number", int(lines[k]))
+    keep = keep & good
+    return weights[keep], keep
 
 
 def _take_arrow(cells: dict[Role, pyarrow.Array], line: int, rows: Rows) -> None:
@@ -79,14 +120,7 @@ def _take_arrow(cells: dict[Role, pyarrow.Array], line: int, rows: Rows) -> None
             rows.edges.reject(what, int(lines[k]))
         keep &= full
         texts[role] = compute.utf8_trim_whitespace(text)
-    weights = None
-    if Role.WEIGHT in cells:
-        given = compute.cast(cells[Role.WEIGHT], pyarrow.float64())
-        weights = compute.fill_null(given, float("nan")).to_numpy(zero_copy_only=False)
-        for k in np.flatnonzero(keep & ~usable(weights)).tolist():
-            rows.edges.reject(f"the weight {str(weights[k])!r} is not a positive number", int(lines[k]))
-        keep &= usable(weights)
-        weights = weights[keep]
+    weights, keep = _arrow_weights(cells, lines, keep, rows.edges)
     chosen = pyarrow.array(keep)
     pieces: list[bytes | memoryview] = []
     spans: dict[Role, Spans] = {}

@@ -197,6 +197,52 @@ class Ids:
 
 
 @njit(nogil=True, cache=True)
+def _intern_whole(given: Array, begin: int, table: Array, values: Array, used: Array, numbers: Array) -> int:
+    """As `_intern`, for whole numbers: a row of `table` is one of them, and its number + 1."""
+    mask = len(table) - 1
+    for i in range(begin, len(given)):
+        slot = _slot(np.uint64(given[i]), np.uint64(0), mask)
+        while table[slot, 1] and table[slot, 0] != given[i]:
+            slot = (slot + 1) & mask
+        if table[slot, 1] == 0:
+            if 2 * used[0] >= len(table):
+                return i
+            table[slot, 0] = values[used[0]] = given[i]
+            used[0] += 1
+            table[slot, 1] = used[0]
+        numbers[i] = table[slot, 1] - 1
+    return len(given)
+
+
+class WholeIds:
+    """Whole numbers as ids: each becomes text only once, when it is met first."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        self._values = np.empty(1 << 12, np.int64)
+        self._table = np.zeros((1 << 12, 2), np.int64)
+        self._used = np.zeros(1, np.int64)
+        self._known = np.empty(0, np.int32)
+
+    def numbers(self, given: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers that their texts have among the ids."""
+        numbers, done = np.empty(len(given), np.int32), 0
+        given = np.ascontiguousarray(given)
+        while True:
+            done = _intern_whole(given, done, self._table, self._values, self._used, numbers)
+            if done == len(given):
+                break
+            self._values = np.append(self._values, np.empty_like(self._values))
+            self._table = np.zeros((2 * len(self._table), 2), np.int64)
+            again, self._used[0] = self._values[: self._used[0]], 0
+            _intern_whole(again, 0, self._table, again.copy(), self._used, np.empty(len(again), np.int32))
+        new = self._values[len(self._known) : self._used[0]].tolist()
+        self._known = np.append(self._known, self._ids.numbers([b"%d" % value for value in new]))
+        known: NDArray[np.int32] = self._known[numbers]
+        return known
+
+
+@njit(nogil=True, cache=True)
 def _big_endian(data: Array, starts: Array, lengths: Array, words: Array) -> None:
     """The bytes of each id as numbers that sort as they do."""
     for i in range(len(starts)):

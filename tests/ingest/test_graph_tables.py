@@ -22,7 +22,7 @@ from ingest.sources.edge_format import EdgeFormat
 from ingest.sources.edge_lists import read_edge_list, read_table
 from ingest.sources.edges import Edges, is_usable
 from ingest.sources.graphs import read_given, read_graph
-from ingest.sources.ids import Ids
+from ingest.sources.ids import Ids, WholeIds
 from search.errors import SourceError
 from tests.ingest.test_graph_sources import both_ways, edges_of
 
@@ -143,6 +143,15 @@ def test_parquet_of_every_kind(tmp_path: Path) -> None:
         (2, "the weight 'nan' is not a positive number"),
         (3, "an end of the edge is empty"),
         (5, "an end of the edge is empty"),
+    ]
+    whole = pyarrow.table(
+        {"from": [1, 2, 2], "to": pyarrow.array([2, 1, -3], pyarrow.int8()), "w": [1, 2, -1]}
+    )
+    parquet.write_table(whole, tmp_path / "w.parquet")
+    again = read_graph(tmp_path / "w.parquet")
+    assert edges_of(again.graph) == both_ways({("1", "2"): 3.0})
+    assert [(bad.line, bad.reason) for bad in again.rejected] == [
+        (3, "the weight '-1.0' is not a positive number")
     ]
     parquet.write_table(pyarrow.table({"from": [[1]], "to": [[2]]}), tmp_path / "l.parquet")
     with pytest.raises(SourceError, match="is not a readable Parquet file"):
@@ -361,6 +370,19 @@ def test_many_ids_of_all_lengths_outgrow_the_table() -> None:
     in_order, rank = ids.sorted()
     assert list(in_order) == sorted(name.decode() for name in names)
     assert [in_order[k] for k in rank[:100]] == [name.decode() for name in names[:100]]
+
+
+def test_whole_numbers_have_the_numbers_of_their_texts() -> None:
+    rng = np.random.default_rng(3)
+    given = np.concatenate((rng.integers(-9000, 9000, 30_000), [2**63 - 1, -(2**63), 0]))
+    ids = Ids()
+    ids.numbers([b"7", b"x"])
+    whole = WholeIds(ids)
+    for piece in np.array_split(given, 7):
+        assert [ids.name(k) for k in whole.numbers(piece).tolist()] == [
+            str(each).encode() for each in piece.tolist()
+        ]
+    assert len(ids) == len({*given.tolist(), 7}) + 1
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
