@@ -1,4 +1,7 @@
-"""How fast a graph is read, walked and learned: `python -m benchmarks.graphs [--nodes N] [--edges-per-node M]`."""
+"""How fast a graph is read, walked and learned: `python -m benchmarks.graphs [--nodes N] [--edges-per-node M]`.
+
+With `--device cuda` it compares the trainers of the GPU with those of the processor instead, line by line as they come.
+"""
 
 from __future__ import annotations
 
@@ -137,6 +140,26 @@ def learning(graph: Graph, arguments: argparse.Namespace, table: Table) -> None:
     )
 
 
+def on_device(arguments: argparse.Namespace) -> None:
+    """Print the comparison with a device line by line."""
+    import torch
+
+    from benchmarks.graph_devices import built, device_rows
+
+    ends = planted(arguments.nodes, arguments.edges_per_node, arguments.blocks, 0)
+    small = built(arguments.nodes, *ends)
+    rows = device_rows(
+        torch.device(arguments.device),
+        available_threads(),
+        arguments.large,
+        small,
+        lambda vectors: f"same block {same_block(vectors, small, arguments.blocks):.3f}",
+        profile=arguments.profile,
+    )
+    for row in rows:
+        print(f"{row.what:<72} {row.seconds:9.2f} s  {row.note}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -145,7 +168,15 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=40)
     parser.add_argument("--walks", type=int, default=10)
     parser.add_argument("--threads", type=int, default=min(available_threads(), 8))
+    parser.add_argument("--device", help="cuda (or cpu, to try it): the trainers there instead of all else")
+    parser.add_argument(
+        "--large", type=int, default=1_000_000, help="nodes of the large graph, with --device"
+    )
+    parser.add_argument("--profile", action="store_true", help="with --device, also the longest kernels")
     arguments = parser.parse_args()
+    if arguments.device is not None:
+        on_device(arguments)
+        return
     table = Table("what", "time", "rate")
     graph = reading(arguments, table)
     table.title = (

@@ -1,10 +1,13 @@
 """How fast texts become vectors, beside sentence-transformers' own `encode` in the same run.
 
     python -m benchmarks.text [--precision fp32 bf16] [--device cpu] [--model NAME] [--repeats 5] [--threads 2]
+    python -m benchmarks.text --device cuda --shape bert-base --precision bf16 fp16 --scale 40 --threads 16
 
 They take turns, and the medians are compared: read the ratio, not the rate. The texts are made at run time from the
 words of Python's own documentation. The peak is that of matrix products alone, at the shapes of this model, measured
-in the same turns; the tokenizer's share is measured alone too.
+in the same turns; "of alone" is what the network takes by itself, on rows of tokens, as a share of the whole, and the
+tokenizer's share is measured alone too. With `--shape` the model is one of random weights. On a
+GPU the time that its kernels take is told by their kind.
 """
 
 from __future__ import annotations
@@ -13,18 +16,21 @@ import argparse
 import email.message
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.checkpoints import SHAPES, save_random_bert
+from benchmarks.gpu_time import shares
 from search.encoders.packaged import DEFAULT_MODEL, locate
 from search.encoders.text import TextEncoder
+from search.encoders.text_runs import runs_of
 
 PRODUCTS = 8  # of each shape, in one measurement of the peak
 
@@ -87,13 +93,18 @@ def compare(
     got = {precision: encoder.encode(texts) for precision, encoder in ours.items()}
     times: dict[str, list[float]] = {name: [] for name in ("theirs", "tokenizer", *ours)}
     rates: dict[str, list[float]] = {name: [] for name in ours}
+    alone: dict[str, list[float]] = {name: [] for name in ours}
     some = next(iter(ours.values()))
+    n_runs = len(list(runs_of(texts, None)))
     for _ in range(repeats):
         times["theirs"].append(seconds(lambda: theirs.encode(texts, normalize_embeddings=True)))
         times["tokenizer"].append(seconds(lambda: some._tokens.rows(texts)))
         for precision, encoder in ours.items():
             times[precision].append(seconds(lambda: encoder.encode(texts)))  # noqa: B023
             rates[precision].append(peaks[precision].rate())
+            for run in runs_of(texts, None):
+                rows = encoder._tokens.rows(texts[run])
+                alone[precision].append(seconds(lambda: encoder._started(rows, "")))  # noqa: B023
     middle = {name: median(one) for name, one in times.items()}
     tokens = int(some._tokens.rows(texts).starts[-1])
     for precision, encoder in ours.items():
@@ -106,12 +117,13 @@ def compare(
             f"  {precision:6}{len(texts) / middle['theirs']:10.1f}{len(texts) / mine:12.1f}"
             f"{middle['theirs'] / mine:8.2f}{float((got[precision] * want).sum(axis=1).min()):14.6f}"
             f"{tokens / mine:11.0f}{tokens / mine / median(rates[precision]):9.0%}"
-            f"{middle['tokenizer'] / mine:11.1%}{padding / (tokens + padding):9.1%}"
+            f"{median(alone[precision]) * n_runs / mine:9.0%}{middle['tokenizer'] / mine:11.1%}"
+            f"{padding / (tokens + padding):9.1%}"
         )
 
 
 def main() -> None:
-    """Measure and print one block per kind of text."""
+    """Read the options, and measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,9 +133,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--scale", type=float, default=1.0, help="more or fewer texts")
+    parser.add_argument("--shape", choices=list(SHAPES), help="random weights, with the tokenizer of --model")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.shape is not None:
+            options.model = str(save_random_bert(options.shape, locate(options.model), Path(scratch)))
+        measure(options)
 
+
+def measure(options: argparse.Namespace) -> None:
+    """Load the models and print a block for each kind of text."""
     folder = str(locate(options.model))
     theirs = SentenceTransformer(
         folder, device=options.device, local_files_only=True, trust_remote_code=False
@@ -147,14 +167,21 @@ def main() -> None:
         "mixed (63 on average)": [int(n) for n in np.clip(rng.lognormal(3.8, 0.85, count(160)), 3, 256)],
         "one query (10 tokens)": [10],
     }
-    print(f"{options.model} on {options.device}, {options.threads} threads, {options.repeats} turns each")
+    print(
+        f"{options.shape or options.model} on {options.device}, {options.threads} threads, {options.repeats} turns each"
+    )
     print(
         f"  {'':6}{'st/s':>10}{'nearkin/s':>12}{'ratio':>8}{'least cosine':>14}{'tokens/s':>11}"
-        f"{'of peak':>9}{'tokenizer':>11}{'padding':>9}"
+        f"{'of peak':>9}{'of alone':>9}{'tokenizer':>11}{'padding':>9}"
     )
     for seed, (kind, lengths) in enumerate(kinds.items()):
         print(kind)
-        compare(theirs, ours, peaks, make_texts(next(iter(ours.values())), lengths, seed), options.repeats)
+        texts = make_texts(next(iter(ours.values())), lengths, seed)
+        compare(theirs, ours, peaks, texts, options.repeats)
+        if options.device.startswith("cuda"):
+            for precision, encoder in ours.items():
+                told = shares(lambda: encoder.encode(texts))  # noqa: B023
+                print(f"  {precision:6} " + ", ".join(f"{kind} {share:.0%}" for kind, share in told.items()))
 
 
 if __name__ == "__main__":

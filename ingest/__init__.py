@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.learn.nodes.load import NodeSettings
+    from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
+    from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
+    from ingest.sources.pictures import PictureFormat
     from ingest.verbs import EdgeFormat, graph, images, text, vectors
     from search.encoders.load import ModelChoice
 
@@ -16,9 +19,12 @@ __all__ = [
     "Level",
     "ModelChoice",
     "NodeSettings",
+    "ObjectSettings",
     "Options",
+    "PictureFormat",
     "Progress",
     "Report",
+    "SimclrSettings",
     "TextFormat",
     "WordSettings",
     "graph",
@@ -32,9 +38,12 @@ _HOMES = {
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
+    "ObjectSettings": "ingest.objects",
     "Options": "ingest.report",
+    "PictureFormat": "ingest.sources.pictures",
     "Progress": "ingest.report",
     "Report": "ingest.report",
+    "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",

@@ -63,16 +63,19 @@ class Outlook:
             ModelUnavailable: the model cannot be had.
             CollectionError: the run would be refused, as the space was made by another model.
         """
-        begin = time.perf_counter()
-        encoder = self._job.encoder()
-        if self._space is not None:
-            check_same(self._space, encoder.spec)
+        self._load()
         loaded = time.perf_counter()
-        self._loading_s += loaded - begin
         for ready in self._job.prepare(items):
             if isinstance(ready, Ready):
                 self._count(ready)
         self._cutting_s += time.perf_counter() - loaded
+
+    def _load(self) -> None:
+        begin = time.perf_counter()
+        encoder = self._job.encoder()
+        if self._space is not None:
+            check_same(self._space, encoder.spec)
+        self._loading_s += time.perf_counter() - begin
 
     def told(self, reading_s: float, rows_there: int) -> Forecast:
         """The forecast.

@@ -13,12 +13,13 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from ingest.report import Forecast, GraphCounts, Progress, Report, write_rejects
+from ingest.report import Forecast, GraphCounts, Limit, Progress, Report, write_rejects
 from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
 from search.catalog import reads
 from search.catalog.metadata_text import encoded
+from search.catalog.thumbnails import Thumbnail
 from search.catalog.writes import Provenance, Written
 from search.collection import Collection
 from search.encoders import probes
@@ -43,7 +44,7 @@ class Ready:
     """An input prepared for the encoder: its parts, and for each what is to be encoded.
 
     `tokens` is how many tokens a text model will see of it. `weight` is the share of the memory for one handful
-    that it takes, beside the count of its parts and tokens.
+    that it takes, beside the count of its parts and tokens. `thumbnail` is kept with its record.
     """
 
     item: Item
@@ -51,6 +52,7 @@ class Ready:
     encodable: tuple[Encodable, ...]
     tokens: int = 0
     weight: float = 0.0
+    thumbnail: Thumbnail | None = None
 
 
 # Turns inputs into what the encoder takes; what cannot be prepared is rejected with a reason.
@@ -148,6 +150,7 @@ class Tally:
     decoded: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     graph: GraphCounts | None = None
+    working_s: float = 0.0  # while the stages worked side by side
 
     def take(self, inputs: Sequence[Item | Rejected]) -> None:
         """Count inputs that were read, and how they were decoded."""
@@ -164,6 +167,16 @@ class Tally:
             yield
         finally:
             self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - begin
+
+    @property
+    def limit(self) -> Limit | None:
+        """The busiest of the stages that work side by side; None where nothing had to be encoded."""
+        if not self.working_s or not self.vectors:
+            return None
+        busy = {name: self.stages.get(name, 0.0) for name in ("read", "prepare", "encode", "commit")}
+        busy["prepare"] += self.stages.get("compare", 0.0)  # in the same thread
+        stage = max(busy, key=lambda name: busy[name])
+        return Limit(stage, round(min(1.0, busy[stage] / self.working_s), 3))
 
     def report(
         self, collection: Collection | None, space: str, model: str, started: float, *, dry_run: bool
@@ -191,6 +204,7 @@ class Tally:
             unpruned=self.unpruned,
             decoded=dict(sorted(self.decoded.items())),
             seconds=time.perf_counter() - started,
+            limit=self.limit,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
             graph=self.graph,
         )
@@ -268,6 +282,7 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
         prepared = Ahead(_prepared(source, job, (sync, reuse, tally), progress))
         committing = ThreadPoolExecutor(1, "nearkin-commit")
         pending: Future[None] | None = None
+        begun = time.perf_counter()
         try:
             for some in prepared:
                 if not claimed:
@@ -283,6 +298,7 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
                     raise outcome.error
             if pending is not None:
                 pending.result()
+            tally.working_s = time.perf_counter() - begun
         finally:
             prepared.close()
             committing.shutdown(wait=True)
@@ -419,6 +435,7 @@ def _commit(
             space,
             parts=[ready.parts for ready in some],
             provenance=[Provenance(sync.full_digest(ready.item), ready.item.origin) for ready in some],
+            thumbnails=[ready.thumbnail for ready in some],
             merge=True,
         )
     tally.added += written.added

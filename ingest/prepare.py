@@ -1,10 +1,8 @@
-"""Prepares inputs for an encoder: texts are cut into passages, pictures are decoded."""
+"""Prepares texts for an encoder: they are cut into passages."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,16 +13,10 @@ from ingest.markup import Passage, cut_markup
 from ingest.passages import cut
 from ingest.pipeline import Prepare, Ready
 from ingest.sources.contract import Item, Rejected
-from search.encoders.pictures import open_picture
-from search.errors import SourceError
-from search.types import WHOLE, Part
+from search.types import Part
 
 if TYPE_CHECKING:
     from search.encoders.contract import TextModel
-
-_DECODERS = 2  # threads; PIL frees the interpreter while it decodes
-_DECODED_AHEAD = 4
-PIXELS_AT_ONCE = 32_000_000  # of decoded pictures that are encoded together: 96 MB
 
 
 class Passages:
@@ -110,34 +102,3 @@ class Known:
                 place = item.file or str(item.record.uri or item.origin)
                 reason = f"no word of it is in the vocabulary of '{encoder.spec.model}'"
                 yield Rejected(place, reason, item.line, item.record.id)
-
-
-class Decoded:
-    """Decodes each picture, in a few threads, so that a damaged one is rejected alone.
-
-    Pictures are yielded as they are decoded, only a few ahead: a decoded photograph is large.
-    """
-
-    def __call__(self, items: Sequence[Item]) -> Iterator[Ready | Rejected]:
-        waiting: deque[Future[Ready | Rejected]] = deque()
-        with ThreadPoolExecutor(_DECODERS, "nearkin-decode") as threads:
-            try:
-                for item in items:
-                    waiting.append(threads.submit(self._one, item))
-                    if len(waiting) > _DECODED_AHEAD:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for left in waiting:
-                    left.cancel()
-
-    @staticmethod
-    def _one(item: Item) -> Ready | Rejected:
-        assert item.picture is not None
-        try:
-            picture = open_picture(item.picture)
-        except SourceError as error:
-            file = str(item.picture)
-            return Rejected(file, str(error).removeprefix(f"{error.file}: "), id=item.record.id)
-        return Ready(item, (WHOLE,), (picture,), weight=picture.width * picture.height / PIXELS_AT_ONCE)

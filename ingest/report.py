@@ -37,9 +37,9 @@ class Level(StrEnum):
 class Forecast:
     """What a run would take, by a dry run.
 
-    `passages` and `tokens` are those that would be encoded, equal texts once in `tokens`; `seconds` the whole run
-    from loading the model on (None for a model that runs elsewhere); `memory_bytes` the most memory of the process
-    (None where the system does not tell it); `disk_bytes` what the collection would grow by.
+    `passages` (or pictures) and `tokens` are those that would be encoded, equal texts once in `tokens`; `seconds` the
+    whole run from loading the model on (None for a model that runs elsewhere); `memory_bytes` the most memory of the
+    process (None where the system does not tell it); `disk_bytes` what the collection would grow by.
     """
 
     seconds: float | None
@@ -63,6 +63,17 @@ class GraphCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """The stage that the others waited for, and the share of the time that it was busy, from 0 to 1.
+
+    Stages are `read`, `prepare` (cutting texts, decoding pictures), `encode` (the model) and `commit`.
+    """
+
+    stage: str
+    busy: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of a run.
 
@@ -71,10 +82,11 @@ class Report:
     as an input there was so broken that even its id could not be read. `rejects` says of the first few that were
     rejected where they stand and why; all of them are in `rejects_file`. `reused` counts the vectors that were
     taken from an equal text instead of being encoded, `tokens` what a remote model has counted (None: nobody
-    counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap). `decoded`
+    counts). `seconds` is the whole run, `stages` the seconds that each stage was busy (they overlap), `limit` the
+    busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
-    written: the counts say what would have been, `forecast` what it would take (texts only), or `no_forecast` why
-    that cannot be said. `graph` counts what a graph holds.
+    written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
+    why that cannot be said. `graph` counts what a graph holds.
     """
 
     collection: str
@@ -96,6 +108,7 @@ class Report:
     decoded: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+    limit: Limit | None = None
     forecast: Forecast | None = None
     no_forecast: str | None = None
     graph: GraphCounts | None = None

@@ -132,7 +132,9 @@ class Reuse:
     def _former(self, changed: Sequence[Item], sync: Sync) -> dict[str, int]:
         """Of changed texts cut as before, the key of the record that holds the former version, by id."""
         ids = [
-            item.record.id for item in changed if item.record.text is not None and sync.cut_as_before(item)
+            item.record.id
+            for item in changed
+            if item.record.text is not None and item.picture is None and sync.cut_as_before(item)
         ]
         if not ids:
             return {}
@@ -151,7 +153,7 @@ class Reuse:
         if not len(hashes):
             return found
         for item in new:
-            if item.record.text is None:
+            if item.record.text is None or item.picture is not None:
                 continue
             content = np.frombuffer(sync.content(item), "<u8")[0]
             place = int(np.searchsorted(hashes, content))

@@ -48,11 +48,11 @@ class Sync:
         return hashlib.blake2b(item.digest + self.settings_of(item), digest_size=WHOLE_BYTES).digest()
 
     def full_digest(self, item: Item) -> bytes:
-        """What is stored of a text: `digest`, then a hash of the settings, then `content`.
+        """What is stored of a text (a picture's caption is none): `digest`, a hash of the settings, then `content`.
 
         With these the vectors of a text can be found again when its id or something else about it changes.
         """
-        if item.record.text is None:
+        if item.record.text is None or item.picture is not None:
             return self.digest(item)
         return self.digest(item) + self._mark(item) + self.content(item)
 

@@ -19,7 +19,7 @@ from search.errors import (
     UnknownSpace,
     WrongModality,
 )
-from search.types import Hit, Record, Sense
+from search.types import Duplicates, Hit, Labelled, Labelling, Record, Sense
 from search.version import __version__
 
 if TYPE_CHECKING:
@@ -33,9 +33,12 @@ __all__ = [
     "CollectionError",
     "CollectionLocked",
     "CollectionNotFound",
+    "Duplicates",
     "EncoderDrift",
     "FilterError",
     "Hit",
+    "Labelled",
+    "Labelling",
     "MissingExtra",
     "ModelError",
     "ModelUnavailable",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import checksums, migrations, reads
+from search.catalog import checksums, migrations, reads, thumbnails
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.errors import CollectionCorrupt, NearkinError
@@ -47,6 +47,7 @@ def check(layout: Layout, database: Database) -> list[str]:
     look("the records", _records)
     look("the parts", _parts)
     look("the learned models", _models)
+    look("the thumbnails", thumbnails.problems)
     spaces: list[Space] = []
     look("the spaces", lambda transaction: _spaces(transaction, spaces))
     for space in spaces:
@@ -136,8 +137,9 @@ def _records(transaction: Transaction) -> Iterator[str]:
 
 def _parts(transaction: Transaction) -> Iterator[str]:
     rows = transaction.sql(
-        'select key, record_key, space_key, start, "end", box, checksum from part '
-        'where start is not null or "end" is not null or box is not null or checksum is not null'
+        'select key, record_key, space_key, start, "end", box, label, score, checksum from part '
+        'where start is not null or "end" is not null or box is not null '
+        "or label is not null or score is not null or checksum is not null"
     )
     for row in rows:
         try:

@@ -11,7 +11,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from search import backup, checking, upkeep
-from search.catalog import consistency, reads, writes
+from search.catalog import consistency, reads, thumbnails, writes
 from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
@@ -19,10 +19,13 @@ from search.errors import CollectionError, QueryError
 from search.index.choose import Wanted, asked_of, due
 from search.indexing import Indexer, Progress
 from search.layout import Layout
-from search.query import ask, plan
+from search.query import plan
+from search.query.answer import Question, answer
 from search.query.ask import Asker
 from search.query.follow import Views
-from search.query.request import Options, asked, pictures, texts, weights
+from search.query.request import Options
+from search.query.request import weights as weights_of
+from search.sorting import Sorting
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import as_floats, checked
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-class Collection:
+class Collection(Sorting):
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
     It may be used by several threads, and by other processes at the same time: readers see each commit at their
@@ -161,6 +164,15 @@ class Collection:
                     consistency.check_absent(transaction, id)
         return [found[id].record if id in found else None for id in wanted]
 
+    def thumbnail(self, id: str) -> bytes | None:
+        """The small picture that `ingest.images` kept of a record, a WebP file; None where there is none.
+
+        Raises:
+            CollectionCorrupt: it does not match its checksum.
+        """
+        with self._database.reading() as transaction:
+            return thumbnails.get(transaction, id)
+
     def count(self, where: str | None = None) -> int:
         """How many records there are, or match a where-expression.
 
@@ -184,6 +196,8 @@ class Collection:
         image: Any = None,
         like: str | None = None,
         vector: Any = None,
+        weights: Mapping[str, float] | None = None,
+        region: Sequence[float] | None = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -202,6 +216,8 @@ class Collection:
         image: None = None,
         like: None = None,
         vector: None = None,
+        weights: None = None,
+        region: None = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -219,13 +235,19 @@ class Collection:
         image: Any = None,
         like: str | None = None,
         vector: Any = None,
+        weights: Mapping[str, float] | None = None,
+        region: Sequence[float] | None = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
-        """The k records nearest to words, a picture, a stored record or a vector; best first.
+        """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
+
+        In a mix each way makes a unit vector in each space that can take it (or in the one named); within a space
+        their weighted sum is the query; over several spaces the score is the mean of those in each, weighted by the
+        ways in it, and 0 where a record has no vector.
 
         Args:
             query: words; a list of them is answered as one batch, with one list of hits for each.
@@ -235,8 +257,11 @@ class Collection:
             image: a path or a PIL image (a list of them is a batch).
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
+            weights: in a mix, how much "text", "image", "like" and "vector" count, such as `{"image": 0.5}`; 1 each
+                otherwise.
+            region: (x, y, width, height) in pixels of the upright picture: what of `image` to search by.
             effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
-                None takes what it was tuned to. Not by `like`.
+                None takes what it was tuned to. Not by `like`, nor in a mix.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
                 words around a word.
             rerank: compare the first hits with the query again: "maxsim", token by token, for words in a space of a
@@ -245,28 +270,15 @@ class Collection:
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
-            QueryError: none or several ways of asking, an empty query, a bad k or vector.
+            QueryError: no way of asking, an empty query, a bad k, vector, weight or region.
             ModelError: there is no such rerank.
             FilterError, UnknownSpace, UnknownRecord: see their messages.
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
         options = Options(k, where, explain, effort, context, rerank, rerank_depth)
-        way = asked(query, image, like, vector)
-        if rerank is not None and way != "text":
-            raise QueryError(f"rerank compares words with words, not by {way}; ask in words, or leave it out")
-        if effort is not None and way == "like":
-            raise QueryError("by like it is not said how hard an index looks; leave effort out")
-        if way == "like":
-            return self._asker.recommend([str(like)], [], weights(space), 0.0, options)
-        if way == "vector":
-            single, rows = ask.vectors(vector)
-            answers = self._asker.by_vector(rows, space, options)
-        else:
-            items = texts("" if query is None else query) if way == "text" else pictures(image)
-            single = isinstance(query, str) if way == "text" else not isinstance(image, list | tuple)
-            answers = self._asker.by_item(items, way, space, options)
-        return answers[0] if single else answers
+        question = Question(query, image, like, vector, space, weights, region)
+        return answer(self._asker, question, options)
 
     def recommend(
         self,
@@ -301,7 +313,7 @@ class Collection:
             raise QueryError("recommend needs at least one like; give the id of a stored record")
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
-        return self._asker.recommend(liked, disliked, weights(spaces), diversity, options)
+        return self._asker.recommend(liked, disliked, weights_of(spaces), diversity, options)
 
     def senses(self, word: str, *, space: str = "words", examples: int = 3, context: int = 8) -> list[Sense]:
         """The senses of a word, the most frequent first: its occurrences, clustered by what they mean.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,10 @@ class Layout:
     def rejects(self) -> Path:
         """One file per ingest run that had to skip inputs."""
         return self.root / "rejects"
+
+    def checkpoint(self, space: str) -> Path:
+        """What a network that is being learned for a space goes on from; gone when the space is there."""
+        return self.root / "learning" / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.safetensors"
 
     @property
     def lock(self) -> Path:

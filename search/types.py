@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -47,12 +47,15 @@ class Part:
     """The piece of a record that has a vector of its own.
 
     A passage: text[start:end], in characters of the stored text. A region: `box` is (x, y, width, height) in
-    pixels. All None: the whole record.
+    pixels of the upright picture; `label` says what is in it and `score`, from 0 to 1, how sure that is. All None:
+    the whole record.
     """
 
     start: int | None = None
     end: int | None = None
     box: tuple[float, float, float, float] | None = None
+    label: str | None = None
+    score: float | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The fields that are set."""
@@ -63,6 +66,10 @@ class Part:
             out["end"] = self.end
         if self.box is not None:
             out["box"] = list(self.box)
+        if self.label is not None:
+            out["label"] = self.label
+        if self.score is not None:
+            out["score"] = self.score
         return out
 
 
@@ -121,8 +128,9 @@ class Hit:
     """One answer: a record, how well it matches (`score`, higher is better), and what of it matched.
 
     `text` is the passage that matched where the part is a passage, else the record's text. `part` holds
-    `start`/`end` or `box` where the match is a piece of the record, else None; on request it holds the text of its
-    neighbours too, `before` and `after`. `explain` is set on request.
+    `start`/`end` or `box` (with the `label` and `score` of a detected object) where the match is a piece of the
+    record, else None; on request it holds the text of its neighbours too, `before` and `after`. `explain` is set on
+    request.
     """
 
     id: str
@@ -152,3 +160,58 @@ class Sense:
     def to_json(self) -> dict[str, Json]:
         """The fields as a JSON object."""
         return {"size": self.size, "examples": [hit.to_json() for hit in self.examples]}
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """A record to keep, and those that are equal or nearly equal to it, the nearest first.
+
+    The score of each is its cosine to the one kept; its `explain` says whether it is `exact`ly equal.
+    """
+
+    kept: Hit
+    others: tuple[Hit, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return {"kept": self.kept.to_json(), "others": [hit.to_json() for hit in self.others]}
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A guessed label: how likely it is to be right (`confidence`, 0 to 1), and whether that is enough to give it."""
+
+    id: str
+    label: Json
+    confidence: float
+    given: bool
+    uri: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Labels for records without one, the surest first, and how good such guesses are.
+
+    `accuracy` is the share of right guesses when `n_judged` of the `n_examples` labelled records are guessed in
+    turn from the others. `classes` has an object for each label: `label`, its `examples`, how many were `judged`,
+    how many of them `right`, and how often it was `given`.
+    """
+
+    field: str
+    method: str
+    n_examples: int
+    n_judged: int
+    accuracy: float
+    classes: Sequence[Mapping[str, Json]]
+    labels: tuple[Labelled, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self) | {
+            "classes": [dict(one) for one in self.classes],
+            "labels": [one.to_json() for one in self.labels],
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from search.catalog import compaction, migrations, reads
+from search.catalog import compaction, migrations, reads, thumbnails
 from search.catalog.database import Database, Transaction
 from search.failpoints import Step, reached
 from search.index import snapshot
@@ -52,6 +52,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
                     "index": _index_info(transaction, space),
                 }
             )
+        n_thumbnails, thumbnail_bytes = thumbnails.size(transaction)
         return {
             "path": str(layout.root),
             "format": migrations.version(transaction),
@@ -60,6 +61,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
             "fields": list(reads.fields(transaction)),
             "indexed_fields": fields.declared(transaction),
             "bytes": size_on_disk(layout),
+            "thumbnails": {"count": n_thumbnails, "bytes": thumbnail_bytes},
             "spaces": spaces,
         }
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from search.catalog import reads, writes
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames
+from search.catalog.thumbnails import Thumbnail
+from search.catalog.thumbnails import put as keep_thumbnails
 from search.catalog.writes import Pieces, Provenance, Written
 from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
@@ -84,6 +87,7 @@ class Writer:
         *,
         parts: Sequence[Sequence[Part]] | None = None,
         provenance: Sequence[Provenance] = (),
+        thumbnails: Sequence[Thumbnail | None] = (),
         merge: bool = False,
     ) -> Written:
         """Add or update records with, where given, their vectors in one space, as one commit.
@@ -94,6 +98,7 @@ class Writer:
             space: where the vectors belong.
             parts: the parts of each record; None where each record is one part.
             provenance: for each record, what its vectors were made from; empty if unknown.
+            thumbnails: for each record its thumbnail, or None; empty if there are none.
             merge: keep the kind and join metadata key by key where a record has vectors in other spaces too.
 
         Raises:
@@ -104,9 +109,14 @@ class Writer:
             if space is None:
                 raise UnknownSpace("vectors were given without a space; name the space that they belong to")
             rows = prepared(vectors, space.dim, space.metric)
-            pieces = _pieces(records, rows, space, parts, provenance)
+            pieces = replace(_pieces(records, rows, space, parts, provenance), thumbnails=thumbnails)
         with self._committing() as transaction:
             return writes.put(transaction, records, pieces, self._names, merge=merge)
+
+    def put_thumbnails(self, made: Mapping[int, Thumbnail]) -> None:
+        """Keep thumbnails of records that are there, by their keys, as one commit."""
+        with self._committing() as transaction:
+            keep_thumbnails(transaction, made)
 
     def delete(self, keys: Sequence[int]) -> int:
         """Delete records by their keys, with all their vectors; how many there were."""

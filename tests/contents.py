@@ -42,10 +42,10 @@ def contents(c: Collection) -> dict[str, Contents]:
         ):
             ids[key] = id
             held[id] = Contents(*fields)
-        for key, record, space, start, end, box in db.execute(
-            'select key, record_key, space_key, start, "end", box from part order by key'
+        for key, record, space, start, end, box, *told in db.execute(
+            'select key, record_key, space_key, start, "end", box, label, score from part order by key'
         ):
-            piece = (start, end, None if box is None else tuple(map(float, json.loads(box))))
+            piece = (start, end, None if box is None else tuple(map(float, json.loads(box))), *told)
             held[ids[record]].vectors.setdefault(spaces[space][0], []).append((piece, rows[key]))
         for space, record, digest, origin in db.execute("select * from synced"):
             held[ids[record]].sources[spaces[space][0]] = (digest, origin)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli import verbs
-from search.cli import copies, tuning
+from search.cli import copies, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
 from search.version import __version__
@@ -17,6 +17,7 @@ from search.version import __version__
 app = asking.application("Finds the nearest kin of anything you have: texts, pictures, nodes of a graph.")
 app.add_typer(verbs.app, name="ingest")
 asking_verbs.register(app)
+sorting.register(app)
 tuning.register(app)
 copies.register(app)
 

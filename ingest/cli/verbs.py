@@ -12,6 +12,8 @@ from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption
 from search.errors import SourceError
 
 if TYPE_CHECKING:
+    from ingest.learn.pictures.settings import SimclrSettings
+    from ingest.objects import ObjectSettings
     from ingest.report import GraphCounts, Options, Progress, Report
 
 app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, or vectors made elsewhere.")
@@ -25,6 +27,14 @@ Prune = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (exit 1) if any input had to be skipped.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Space = Annotated[str, typer.Option("--space", metavar="S", help="Where the vectors go.")]
+
+
+_STAGES = {
+    "read": "reading the files",
+    "prepare": "preparing them for the model",
+    "encode": "the model",
+    "commit": "writing to the disk",
+}
 
 
 def _options(device: str, precision: str, bars: Progress, tokens: int = 256, overlap: int = 32) -> Options:
@@ -47,6 +57,8 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             f"space '{report.space}' ({report.model}): {report.added:,} {would}added, {report.updated:,} updated, "
             f"{report.unchanged:,} unchanged, {report.removed:,} removed, {report.rejected:,} rejected{done}"
         )
+        if report.limit is not None:
+            output.say(f"the limit was {_STAGES[report.limit.stage]}, {report.limit.busy:.0%} busy")
     if report.graph is not None and not as_json:
         _describe(report.graph)
     if report.decoded:
@@ -86,10 +98,12 @@ def _foretell(report: Report) -> None:
     if told is not None:
         time = "" if told.seconds is None else f"about {told.seconds:,.0f} s, "
         memory = "" if told.memory_bytes is None else f"{told.memory_bytes / 1e6:,.0f} MB of memory, "
-        output.say(
-            f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: "
-            f"{told.passages:,} passages, {told.tokens:,} tokens to encode"
+        what = (
+            f"{told.passages:,} passages, {told.tokens:,} tokens"
+            if told.tokens
+            else f"{told.passages:,} pictures"
         )
+        output.say(f"it would take {time}{memory}{told.disk_bytes / 1e6:,.1f} MB of disk: {what} to encode")
     elif report.no_forecast is not None:
         output.say(f"what it would take cannot be said: {report.no_forecast}")
 
@@ -212,17 +226,101 @@ def text(
 
 @app.command()
 def images(
-    paths: Paths,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Files, folders, archives, lists of paths.")
+    ],
     collection: CollectionOption = HERE,
     space: Space = "image",
     model: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="M", help="clip-ViT-B-32, torchvision:NAME, timm:NAME, or patches (no download)."
+            metavar="M",
+            help="clip-ViT-B-32, torchvision:NAME or timm:NAME; with --learn simclr the network to learn.",
+            show_default="clip-ViT-B-32; with --learn a small network",
         ),
-    ] = "clip-ViT-B-32",
+    ] = None,
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
-    layer: Annotated[Optional[str], typer.Option(help="A hidden layer of a torchvision network.")] = None,  # noqa: UP045
+    layer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A hidden layer, of those that `nearkin models M --layers` lists."),
+    ] = None,
+    pooling: Annotated[Optional[str], typer.Option(help="avg, gem, max or cls.")] = None,  # noqa: UP045
+    path: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="Of a list: the field that holds the picture's path."),
+    ] = None,
+    id: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="Of a list: the id, a field or a template.", show_default="the path"),
+    ] = None,
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="Of a list: the record's text, such as a caption."),
+    ] = None,
+    root: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="DIR", help="Of a list: the folder its paths are within.", show_default="the list's"
+        ),
+    ] = None,
+    frames: Annotated[
+        str, typer.Option(metavar="first|all", help="Of animations and multi-page files, which frames.")
+    ] = "first",
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="Decode JPEGs no larger than needed: quicker, slightly other vectors."),
+    ] = False,
+    thumbnails: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIDE", help="Keep a small picture of each, of so many pixels; 256 suits pages."
+        ),
+    ] = None,
+    learn: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="METHOD",
+            help="Learn the model from these pictures, with no download: patches (seconds) or simclr (a network).",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="simclr: how often each picture is seen.", show_default="20 to 200, by their number"
+        ),
+    ] = None,
+    flip: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--flip/--no-flip",
+            help="simclr: whether a mirrored picture is the same.",
+            show_default="yes, but for small grey ones",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="simclr: the same seed gives the same network.", show_default="0")
+    ] = None,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Find objects too; each is found by searching, with its box.")
+    ] = False,
+    objects_model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="M", help="A detection network of torchvision.", show_default="fasterrcnn_resnet50_fpn_v2"
+        ),
+    ] = None,
+    objects_weights: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Weights of it to use instead."),
+    ] = None,
+    objects_min_score: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="S", help="How sure it must be of an object, 0 to 1.", show_default="0.5"),
+    ] = None,
+    objects_most: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="How many objects are kept of a picture.", show_default="16"),
+    ] = None,
     device: DeviceOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
@@ -230,9 +328,13 @@ def images(
     strict: Strict = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Pictures: files, or folders of them."""
+    """Pictures: .jpg .png .webp .gif .bmp .tif .avif .heic, folders, .zip and .tar of them, lists with their paths."""
+    wanted = _objects(
+        objects, model=objects_model, weights=objects_weights, min_score=objects_min_score, most=objects_most
+    )
     from ingest import verbs
     from ingest.cli.progress import progress
+    from ingest.sources.pictures import PictureFormat
 
     with progress() as bars:
         report = verbs.images(
@@ -241,12 +343,51 @@ def images(
             model=model,
             weights=weights,
             layer=layer,
+            pooling=pooling,
+            form=PictureFormat(path, id, text, root, frames, draft),
+            thumbnails=thumbnails,
+            learn=_learning(model, learn, epochs, flip, seed),
+            objects=wanted,
             space=space,
             prune=prune,
             dry_run=dry_run,
             options=_options(device, precision, bars),
         )
     _finish(report, strict=strict, as_json=as_json)
+
+
+def _learning(
+    model: str | None, method: str | None, epochs: int | None, flip: bool | None, seed: int | None
+) -> str | SimclrSettings | None:
+    """What images is told to learn; what says how simclr learns is refused with anything else."""
+    if epochs is None and flip is None and seed is None:
+        return method
+    if method != "simclr" and (method or model or "").partition(":")[0] != "simclr":
+        raise SourceError(
+            "--epochs, --flip and --seed say how simclr learns; add --learn simclr, or leave them out"
+        )
+    from ingest.learn.pictures.settings import SimclrSettings
+
+    return SimclrSettings(epochs=epochs, flip=flip, seed=0 if seed is None else seed)
+
+
+def _objects(
+    wanted: bool, *, model: str | None, weights: Path | None, min_score: float | None, most: int | None
+) -> ObjectSettings | None:
+    """How objects are looked for; None where they are not."""
+    if not wanted:
+        if (model, weights, min_score, most) != (None, None, None, None):
+            raise typer.BadParameter("it is for finding objects; add --objects", param_hint="--objects-…")
+        return None
+    from ingest.objects import ObjectSettings
+
+    usual = ObjectSettings()
+    return ObjectSettings(
+        model=usual.model if model is None else model,
+        weights=weights,
+        min_score=usual.min_score if min_score is None else min_score,
+        most=usual.most if most is None else most,
+    )
 
 
 @app.command()
@@ -266,6 +407,9 @@ def graph(
     length: Annotated[int, typer.Option(help="Nodes in a walk.")] = 80,
     window: Annotated[int, typer.Option(help="Contexts on either side of a node.")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same vectors.")] = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; the vectors differ, their quality not.")
+    ] = "cpu",
     directed: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(
@@ -321,7 +465,9 @@ def graph(
             collection,
             path,
             method=model,
-            settings=NodeSettings(dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed),
+            settings=NodeSettings(
+                dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed, device=device
+            ),
             edges=verbs.EdgeFormat(
                 directed,
                 source,

@@ -16,8 +16,8 @@ from ingest.sources.formats import Format, Kind, kind_of
 from ingest.sources.inputs import Input, kept_open, laid_down, shown, why
 from ingest.sources.unpacking import LIMITS, Bounded, Budget, Limits, UnpackingError
 
-_ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, ValueError)
-_OTHER_ARCHIVES = (".zip.gz", ".zip.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
+ZIP_FAULTS = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, ValueError)
+OTHER_ARCHIVES = (".zip.gz", ".zip.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
 
 
 def members(archive: Input, limits: Limits = LIMITS) -> Iterator[Input | Rejected]:
@@ -45,7 +45,7 @@ def check_zip(file: IO[bytes], limits: Limits = LIMITS) -> None:
     Raises:
         UnpackingError: it is damaged, or unpacks beyond the limits.
     """
-    with _opened_zip(file) as archive:
+    with opened_zip(file) as archive:
         infos = archive.infolist()
         if len(infos) > limits.members:
             raise UnpackingError(f"more than {limits.members:,} files in it")
@@ -54,16 +54,21 @@ def check_zip(file: IO[bytes], limits: Limits = LIMITS) -> None:
     file.seek(0)
 
 
-def _opened_zip(file: IO[bytes]) -> zipfile.ZipFile:
+def opened_zip(file: IO[bytes]) -> zipfile.ZipFile:
+    """The archive in a file that seeks.
+
+    Raises:
+        UnpackingError: it is damaged, or none.
+    """
     try:
         return zipfile.ZipFile(file)
-    except _ZIP_FAULTS as error:
+    except ZIP_FAULTS as error:
         raise UnpackingError(f"damaged, or no zip archive: {error}") from error
 
 
 def _zipped(archive: Input, limits: Limits) -> Iterator[Input | Rejected]:
     budget = Budget(limits)
-    with archive.seekable() as file, _opened_zip(file) as opened:
+    with archive.seekable() as file, opened_zip(file) as opened:
         infos = opened.infolist()
         if len(infos) > limits.members:
             raise UnpackingError(f"more than {limits.members:,} files in it; split it")
@@ -86,9 +91,9 @@ def _zipped(archive: Input, limits: Limits) -> Iterator[Input | Rejected]:
             def stored(info: zipfile.ZipInfo = info) -> IO[bytes]:
                 try:
                     stream = opened.open(info)
-                except _ZIP_FAULTS as error:
+                except ZIP_FAULTS as error:
                     raise UnpackingError(f"damaged: {error}") from error
-                return BufferedReader(Bounded(stream, budget, lambda: info.compress_size, _ZIP_FAULTS))
+                return BufferedReader(Bounded(stream, budget, lambda: info.compress_size, ZIP_FAULTS))
 
             yield told.input(stored, info.file_size)
 
@@ -171,7 +176,7 @@ def _told(archive: Input, name: str) -> _Member | Rejected | None:
     ):
         return None  # hidden, as in a folder
     kind = kind_of(places[-1])
-    nested = places[-1].casefold().endswith(_OTHER_ARCHIVES) or (kind is not None and kind.is_archive)
+    nested = places[-1].casefold().endswith(OTHER_ARCHIVES) or (kind is not None and kind.is_archive)
     if kind is None and not nested:
         return None
     member = _Member(archive, "/".join(places), kind or Kind(Format.ZIP))

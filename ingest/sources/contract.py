@@ -9,11 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.types import Record
+
+if TYPE_CHECKING:
+    from search.encoders.pictures import PictureFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +26,17 @@ class Item:
 
     `origin` names the file or folder that it came from, as an absolute path: what vanishes from an origin is
     what `--prune` removes. `digest` is a hash of all that would be embedded or stored, so that an unchanged
-    item is not encoded again. `picture` is the file to encode where the record is a picture. `file` and `line`
-    (1-based) say where it stands, for messages. `markup`: the text is Markdown-like, its headings are lines that
-    begin with `#` and its code stands between fences. `encoding`: how its bytes were decoded, where they were not
-    plain UTF-8.
+    item is not encoded again. `picture` is the file to encode where the record is a picture (or a frame of it, or its
+    bytes in an archive), `pixels` how many it has. `file` and `line` (1-based) say where it stands, for messages.
+    `markup`: the text is Markdown-like, its headings are lines that begin with `#` and its code stands between
+    fences. `encoding`: how its bytes were decoded, where they were not plain UTF-8.
     """
 
     record: Record
     origin: str
     digest: bytes
-    picture: Path | None = None
+    picture: Path | PictureFile | None = None
+    pixels: int = 0
     file: str | None = None
     line: int | None = None
     markup: bool = False

@@ -24,7 +24,7 @@ STDIN = Path("-")
 _STDIN_NAME = "stdin"
 _LOOKED_AT = 2**16  # bytes of standard input by which its format is told
 
-_TABLES: dict[Format, type[Table]] = {
+TABLES: dict[Format, type[Table]] = {
     Format.LINES: JsonLines,
     Format.JSON: JsonDocument,
     Format.CSV: Csv,
@@ -135,7 +135,7 @@ def _of(input: Input, wanted: Wanted, folder: Path | None) -> Source:
     if input.kind.is_archive:
         return _Archive(input, wanted)
     if input.kind.is_table:
-        return _TABLES[input.kind.format](input, wanted)
+        return TABLES[input.kind.format](input, wanted)
     return _Document(input)
 
 
@@ -148,7 +148,7 @@ def _records(input: Input, wanted: Wanted) -> Iterator[Item | Rejected]:
     else:
         try:
             input.kind.require()
-            table = _TABLES[input.kind.format](input, wanted)
+            table = TABLES[input.kind.format](input, wanted)
         except SourceError as error:
             yield Rejected(file=shown(input.file), reason=str(error).removeprefix(f"{error.file}: "))
         except MissingExtra as error:

@@ -41,12 +41,15 @@ class Wanted:
     """What the user says of tables.
 
     `text` and `id` name a column, a path into nested objects (`author.name`) or a template (`{title}. {body}`);
-    None finds them by their usual names. `rows` is the path to the array of records in a JSON document.
+    None finds them by their usual names. `rows` is the path to the array of records in a JSON document. `names` are
+    the usual ones of the text, and `called` is what it is called, where it is no text but the path of a picture.
     """
 
     text: str | None = None
     id: str | None = None
     rows: str | None = None
+    names: tuple[str, ...] = TEXT_NAMES
+    called: str = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ class Table(Source):
 
     def _peek(self) -> None:
         """Choose the columns by the first row that has a text, and look on for those that the user named."""
-        wanted = {"text": paths_of(self._wanted.text), "id": paths_of(self._wanted.id)}
+        wanted = {self._wanted.called: paths_of(self._wanted.text), "id": paths_of(self._wanted.id)}
         missing = {path for paths in wanted.values() for path in paths}
         seen: dict[str, None] = {}
         first: Row | None = None
@@ -161,20 +164,22 @@ class Table(Source):
         if self._wanted.text is not None:
             return True
         return (
-            first_of(_strings(row, self._wanted.id or first_of(row.cells, ID_NAMES)), TEXT_NAMES) is not None
+            first_of(_strings(row, self._wanted.id or first_of(row.cells, ID_NAMES)), self._wanted.names)
+            is not None
         )
 
     def _choose(self, row: Row) -> _Columns:
         """The columns that the user named, else those that this row has under a usual name."""
         id = self._wanted.id or first_of(row.cells, ID_NAMES)
         uri = next((name for each in URI_NAMES if (name := first_of(row.cells, (each,)))), None)
-        text = self._wanted.text or first_of(_strings(row, id), TEXT_NAMES)
+        text = self._wanted.text or first_of(_strings(row, id), self._wanted.names)
         if text is None:
             kept = self._metadata(without(row.cells, (id, uri)))
             words = [name for name, value in kept.items() if isinstance(value, str)]
             if len(words) != 1:
                 raise SourceError(
-                    f"cannot tell which column is the text; name it with --text: {listed(names_of(row.cells))}",
+                    f"cannot tell which column is the {self._wanted.called}; name it with --{self._wanted.called}: "
+                    f"{listed(names_of(row.cells))}",
                     self._input.file,
                 )
             text = words[0]
@@ -192,7 +197,7 @@ class Table(Source):
         id, reason = self._id(row, columns)
         if not id:
             return self.rejected(reason, row.line)
-        text, reason = _text(row, columns)
+        text, reason = _text(row, columns, self._wanted.called)
         if not text:
             return self.rejected(reason, row.line, shown(id))
         uri = find(row.cells, columns.uri) if columns.uri else None
@@ -244,19 +249,22 @@ def _strings(row: Row, id: str | None) -> dict[str, Any]:
     return {name: cell for name, cell in row.cells.items() if isinstance(cell, str) and name != id}
 
 
-def _text(row: Row, columns: _Columns) -> tuple[str | None, str]:
+def _text(row: Row, columns: _Columns, called: str) -> tuple[str | None, str]:
     """The row's text, or None and why it has none."""
     if columns.text_template is not None:
         try:
             text = columns.text_template.fill(row.cells)
         except NoText as error:
             return None, str(error)
-        return text or None, f"no text in {columns.text!r}: all of its columns are empty"
+        return text or None, f"no {called} in {columns.text!r}: all of its columns are empty"
     cell = find(row.cells, columns.text)
     if isinstance(cell, str) and cell.strip():
         return cell, ""
     blank = cell is None or isinstance(cell, str)
-    return None, f"no text in {columns.text!r}" if blank else f"the text in {columns.text!r} is not a string"
+    return (
+        None,
+        f"no {called} in {columns.text!r}" if blank else f"the {called} in {columns.text!r} is not a string",
+    )
 
 
 def dated(metadata: Mapping[str, Json]) -> dict[str, Json]:

@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import pipeline
+from ingest.objects import ObjectSettings, TorchvisionDetector
 from ingest.pipeline import Job
 from ingest.report import Options, Report
+from ingest.verbs.learned_pictures import asked, foretold, learned_images
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import ModelChoice
-from search.errors import CollectionError, MissingExtra, ModelError, SourceError
-from search.types import Space
+from search.errors import MissingExtra, ModelError, SourceError
 from search.writer import check_same
 
 if TYPE_CHECKING:
-    from ingest.sources.pictures import PictureFolder
+    from ingest.learn.pictures.settings import SimclrSettings
+    from ingest.sources.pictures import PictureFormat
+    from ingest.verbs.picture_intake import Intake
     from search.encoders.contract import Encoder
 
 PICTURE_MODEL = "clip-ViT-B-32"
@@ -30,25 +33,38 @@ def images(
     collection: Collection | str | Path,
     paths: Paths,
     *,
-    model: str = PICTURE_MODEL,
+    model: str | None = None,
     weights: str | Path | None = None,
     layer: str | None = None,
+    pooling: str | None = None,
+    learn: str | SimclrSettings | None = None,
+    form: PictureFormat | None = None,
+    thumbnails: int | None = None,
+    objects: ObjectSettings | None = None,
     space: str = "image",
     prune: bool = False,
     dry_run: bool = False,
     options: Options = DEFAULT,
 ) -> Report:
-    """Take in pictures: files, or folders of them.
+    """Take in pictures: files, folders, archives and lists of them.
 
     Running it again encodes only what is new or has changed.
 
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
-        paths: a file or folder, or several.
-        model: a CLIP model (words find pictures), `torchvision:NAME`, `timm:NAME`, or `patches`, which is learned
-            from these pictures themselves and needs no download.
+        paths: a file, folder, archive or list, or several.
+        model: a CLIP model (words find pictures; clip-ViT-B-32 unless another is named), `torchvision:NAME` or
+            `timm:NAME`; with `learn` the network to be learned, `torchvision:NAME`, instead of a small one.
         weights: a file of weights to use instead of the published ones (torchvision and timm).
-        layer: a hidden layer of a torchvision network to take the vectors from.
+        layer: a hidden layer to take the vectors from.
+        pooling: how the numbers of a layer become one vector: avg, gem, max or cls.
+        learn: learn the encoder from these pictures themselves, without a download: `patches` (seconds), `simclr` (a
+            network; minutes to hours) or `SimclrSettings`, which say more. The space keeps it: later runs learn
+            nothing, and an interrupted run goes on.
+        form: how to read lists and files of several frames; None is the usual way.
+        thumbnails: keep a small picture of each record, no side longer than so many pixels, for
+            `Collection.thumbnail`; None keeps none, and leaves those that are there. 256 suits most pages.
+        objects: look for objects, and make each a part of its picture, with box, label and score.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
@@ -56,80 +72,56 @@ def images(
 
     Raises:
         SourceError: a path is missing, or holds no picture.
-        ModelUnavailable: the model or its weights cannot be had.
+        ModelUnavailable: a model or its weights cannot be had.
         CollectionError: the space was made by another model, or another process is writing.
     """
-    from ingest.sources.pictures import PictureFolder
+    from ingest.sources.pictures import PLAIN, Pictures
+    from ingest.thumbnails import Thumbnails
+    from ingest.verbs.picture_intake import Intake
 
-    source = PictureFolder(listed(paths))
-    if model == "patches" and (weights is not None or layer is not None):
-        raise SourceError(
-            "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
-        )
-    from ingest.prepare import Decoded
-
-    if model == "patches" and not dry_run:
-        with opened(collection) as there:
+    form = form or PLAIN
+    small = None if thumbnails is None else Thumbnails(thumbnails)
+    detector = None if objects is None else TorchvisionDetector(objects, device=options.device)
+    intake = Intake(Pictures(listed(paths), form), form, small, detector, options)
+    choice = ModelChoice(weights=None if weights is None else Path(weights), layer=layer, pooling=pooling)
+    learning = asked(model, learn)
+    if learning is not None:
+        choice.only(learning.model)
+        with opened(collection, must_write=not dry_run) as there:
+            if dry_run:
+                return foretold(there, intake, learning, space, prune=prune)
             assert there is not None
-            _refuse_if_not_patches(there.spaces().get(space))  # before they are learned for nothing
-            started = time.perf_counter()
-            patches, learned = _patches(there, source, space, options)
-            learning_s = time.perf_counter() - started
-            job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
-            return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
+            return learned_images(there, intake, learning, space, prune=prune)
+    name = PICTURE_MODEL if model is None else model
 
     @cache
     def encoder() -> Encoder:
-        file = None if weights is None else Path(weights)
-        device = load.Device(options.device, options.precision)
-        loaded = load.load_named(model, ModelChoice(weights=file, layer=layer), device=device)
+        loaded = load.load_named(name, choice, device=load.Device(options.device, options.precision))
         if "image" not in loaded.spec.accepts:
-            raise SourceError(
-                f"'{model}' is a model for texts; name a picture model, such as {PICTURE_MODEL}"
-            )
+            raise SourceError(f"'{name}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
         return loaded
 
-    chosen = weights is not None or layer is not None
+    job = intake.job(space, name, encoder, prune=prune)
+    chosen = choice != ModelChoice()
     if dry_run:
-        with opened(collection, must_write=False) as there:
-            known = None if there is None else there.spaces().get(space)
-            if model == "patches":
-                _refuse_if_not_patches(known)
-            elif known is not None and (chosen or known.encoder.model != model):
-                with suppress(ModelError, MissingExtra):  # the counts can be had all the same
-                    check_same(known, encoder().spec)
-            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
-    job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
+        return _forecast(collection, intake, job, chosen=chosen)
     started = time.perf_counter()
     with filled(collection, job, chosen=chosen) as there:
         loading_s = time.perf_counter() - started
-        return pipeline.fill(there, source, job, options.progress).after("load", loading_s)
+        return intake.fill(there, job).after("load", loading_s)
 
 
-def _refuse_if_not_patches(there: Space | None) -> None:
-    if there is not None and there.encoder.family != "patches":
-        raise CollectionError(
-            f"space '{there.name}' was made by {there.encoder.model}, and this is patches; "
-            "give another name with --space"
+def _forecast(collection: Collection | str | Path, intake: Intake, job: Job, *, chosen: bool) -> Report:
+    """What a run would do and take; nothing is stored."""
+    from ingest.picture_forecast import PictureOutlook
+
+    wanted = (job.space, job.model, job.settings)
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(job.space)
+        if known is not None and (chosen or known.encoder.model != job.model):
+            # Told with the forecast; the counts can be had all the same.
+            with suppress(ModelError, MissingExtra):
+                check_same(known, job.encoder().spec)
+        return pipeline.forecast(
+            there, intake.source, wanted, prune=job.prune, seer=PictureOutlook(job, known)
         )
-
-
-def _patches(
-    collection: Collection, source: PictureFolder, space: str, options: Options
-) -> tuple[Encoder, bytes | None]:
-    """The patches encoder of the space, or one learned now from the pictures, with its bytes."""
-    from ingest.learn.pictures.patches import PatchesSettings, learn_patches
-    from search.encoders.patches import PatchesEncoder
-
-    there = collection.spaces().get(space)
-    if there is not None and there.encoder.family == "patches":
-        return collection.encoder(space), None
-    progress = options.progress
-    progress.begin("learning patches", 0)
-    data = learn_patches(
-        source.paths,
-        PatchesSettings(),
-        progress=lambda done, total: progress.reached("learning patches", done, total),
-    )
-    progress.end("learning patches")
-    return PatchesEncoder(data), data

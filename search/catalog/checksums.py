@@ -11,6 +11,7 @@ import orjson
 from search.errors import CollectionCorrupt
 
 _RESTORE = "restore the collection from a backup"
+_WHOLE = (None,) * 6  # what stands in the row of a part that is a whole record
 
 
 def of(values: Sequence[object]) -> int:
@@ -70,13 +71,20 @@ def damaged_id(id: str) -> CollectionCorrupt:
     return CollectionCorrupt(f"the catalog's index on ids is damaged near {id!r}; {_RESTORE}")
 
 
+def of_part(row: Sequence[object]) -> int:
+    """The checksum of `key, record_key, space_key, start, end, box, label, score`; labels came later than the rest."""
+    return of(row[:6] if tuple(row[6:]) == (None, None) else row)
+
+
 def check_part(row: tuple[Any, ...]) -> None:
-    """Check a row of `key, record_key, space_key, start, end, box, checksum`.
+    """Check a row of `key, record_key, space_key, start, end, box, label, score, checksum`.
 
     Raises:
         CollectionCorrupt: it is not what was written.
     """
-    if row[3:] != (None, None, None, None) and not _fits(row):  # a whole record has no checksum
+    if row[3:] == _WHOLE:  # which has no checksum
+        return
+    if not _fits((*row[:6], row[8]) if row[6:8] == (None, None) else row):
         raise CollectionCorrupt(f"part {row[0]} does not match its checksum; {_RESTORE}")
 
 

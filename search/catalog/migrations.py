@@ -109,8 +109,23 @@ def _sum_up(transaction: Transaction) -> None:
     transaction.sql("update state set checksum = ?", (checksums.of(counters),))
 
 
+def _third(transaction: Transaction) -> None:
+    """A region of a picture may say what is in it. (The checksum of a part without a label stays what it was.)"""
+    transaction.sql("alter table part add column label text")
+    transaction.sql("alter table part add column score real")
+
+
+def _fourth(transaction: Transaction) -> None:
+    """Thumbnails of pictures."""
+    transaction.sql(
+        """create table thumbnail (
+            record_key integer primary key, side integer not null, data blob not null,
+            checksum integer not null)"""
+    )
+
+
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth)
 CURRENT = len(MIGRATIONS)
 
 

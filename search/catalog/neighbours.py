@@ -12,7 +12,7 @@ from search.catalog.reads import Row
 CONTEXTUAL_WORDS = (
     "text-words"  # the family of encoders whose pieces are words, which need not stand side by side
 )
-_PART = 'key, record_key, space_key, start, "end", box, checksum'
+_PART = 'key, record_key, space_key, start, "end", box, label, score, checksum'
 _WORD = re.compile(r"\S+")
 _LONGEST_WORD = (
     64  # characters that are looked through for each word, so that the time does not grow with the text

@@ -27,7 +27,7 @@ def occurrences(transaction: Transaction, space: Space, word: str) -> list[tuple
         if text is None or wanted not in text.casefold():
             continue
         for part in transaction.sql(
-            'select key, record_key, space_key, start, "end", box, checksum from part '
+            'select key, record_key, space_key, start, "end", box, label, score, checksum from part '
             "where record_key = ? and space_key = ? order by key",
             (row[0], space.key),
         ):

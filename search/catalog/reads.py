@@ -33,6 +33,7 @@ SPACE = "key, name, modality, dim, metric, encoder, snapshot, tuning, wanted"
 _STATE = f"select {STATE}, checksum from state"  # noqa: S608 - columns
 _RECORD = "key, id, kind, uri, text, metadata, checksum"
 _N_RECORD = 7
+_N_PART = 9
 # The counters as the last row of a question for records (which have as many columns) or for parts.
 _AND_STATE = f" union all select {STATE}, checksum"
 
@@ -335,10 +336,10 @@ def _shown(n: int, pieces: bool, glimpse: bool) -> str:
         return f"{asked}{_AND_STATE} from state" if glimpse else asked
     record = ", ".join(f"record.{column}" for column in _RECORD.split(", "))
     asked = (
-        f'select {record}, part.key, record_key, space_key, start, "end", box, part.checksum '  # noqa: S608 - marks
+        f'select {record}, part.key, record_key, space_key, start, "end", box, label, score, part.checksum '  # noqa: S608 - marks
         f"from part join record on record.key = part.record_key where part.key in ({among})"
     )
-    return f"{asked}{_AND_STATE}{', null' * _N_RECORD} from state" if glimpse else asked
+    return f"{asked}{_AND_STATE}{', null' * _N_PART} from state" if glimpse else asked
 
 
 def _asked_once(glimpse: Transaction, text: str, values: Sequence[Any]) -> list[Row]:
@@ -374,7 +375,7 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
     checksums.check_records([row[:_N_RECORD] for row in rows])
     for row in rows:
         checksums.check_part(row[_N_RECORD:])
-        key, id, _, uri, words, metadata, _, part, _, _, start, end, box, _ = row
+        key, id, _, uri, words, metadata, _, part, _, _, start, end, box, label, score, _ = row
         piece: dict[str, Json] = {}
         if start is not None:
             piece |= {"start": start, "end": end}
@@ -382,6 +383,10 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
             words = None if words is None else words[start:end]
         if box is not None:
             piece["box"] = json.loads(box)
+        if label is not None:
+            piece["label"] = label
+        if score is not None:
+            piece["score"] = score
         found[part] = Shown(key, id, uri, words, metadata, piece or None)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -60,6 +60,8 @@ part = Table(
     Column("start", Integer),
     Column("end", Integer),
     Column("box", Text),  # [x, y, width, height] as JSON
+    Column("label", Text),  # of a detected object
+    Column("score", Float),
     Column("checksum", Integer),  # of a piece; NULL where the part is a whole record
 )
 Index("part_by_record", part.c.record_key)
@@ -113,6 +115,16 @@ synced = Table(
 
 # Every metadata field that a record has had, nested ones with dots, so that a misspelt filter is an error.
 field = Table("field", metadata, Column("name", Text, primary_key=True), sqlite_with_rowid=False)
+
+# A small picture of a record, for the pages that show hits.
+thumbnail = Table(
+    "thumbnail",
+    metadata,
+    Column("record_key", Integer, primary_key=True),
+    Column("side", Integer, nullable=False),  # the longest that was asked for, in pixels
+    Column("data", LargeBinary, nullable=False),  # a WebP file
+    Column("checksum", Integer, nullable=False),  # crc32 over the key, in 8 bytes little-endian, and the data
+)
 
 # Which migrations have been applied, and when.
 migration = Table(

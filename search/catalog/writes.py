@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import checksums, reads
+from search.catalog import checksums, reads, thumbnails
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.catalog.packing import pack
+from search.catalog.thumbnails import Thumbnail
 from search.errors import QueryError
 from search.failpoints import Step, reached
 from search.types import WHOLE, EncoderSpec, Json, Metric, Part, Record, Space
@@ -43,6 +44,7 @@ class Pieces:
     owners: Sequence[int] = ()
     parts: Sequence[Part] | None = None
     provenance: Sequence[Provenance] = ()  # one per record, or none at all
+    thumbnails: Sequence[Thumbnail | None] = ()  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,12 @@ def put(
             "insert or ignore into field (name) values (?)", [(name,) for name in sorted(new_fields)]
         )
     if stored:
+        if written is not None:
+            thumbnails.drop_outdated(transaction, [old.key for old in stored.values()], written)
         _drop_stale(transaction, records, stored, written, commit_seq)
+    if pieces and pieces.thumbnails:
+        made = {key: one for key, one in zip(keys, pieces.thumbnails, strict=True) if one is not None}
+        thumbnails.put(transaction, made)
     reached(Step.COMMIT_RECORDS)
     n_parts = _write_pieces(transaction, pieces, keys, counters.next_part, commit_seq) if pieces else 0
     reached(Step.COMMIT_VECTORS)
@@ -274,7 +281,8 @@ def _write_parts(transaction: Transaction, pieces: Pieces, part_keys: Keys, owne
         return
     parts = pieces.parts if pieces.parts is not None else [WHOLE] * n
     transaction.many(
-        'insert into part (key, record_key, space_key, start, "end", box, checksum) values (?, ?, ?, ?, ?, ?, ?)',
+        'insert into part (key, record_key, space_key, start, "end", box, label, score, checksum) '
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             _part_row(key, owner, space_key, part)
             for key, owner, part in zip(part_keys.tolist(), owners.tolist(), parts, strict=True)
@@ -283,10 +291,11 @@ def _write_parts(transaction: Transaction, pieces: Pieces, part_keys: Keys, owne
 
 
 def _part_row(key: int, owner: int, space_key: int, part: Part) -> tuple[Any, ...]:
-    if part.start is None and part.end is None and part.box is None:
-        return (key, owner, space_key, None, None, None, None)
-    row = (key, owner, space_key, part.start, part.end, None if part.box is None else json.dumps(part.box))
-    return (*row, checksums.of(row))
+    if part == WHOLE:
+        return (key, owner, space_key, *[None] * 6)
+    box = None if part.box is None else json.dumps(part.box)
+    row = (key, owner, space_key, part.start, part.end, box, part.label, part.score)
+    return (*row, checksums.of_part(row))
 
 
 def write_batch(
@@ -346,6 +355,7 @@ def delete_records(transaction: Transaction, keys: Keys) -> int:
     transaction.sql(
         "delete from record where key in (select value from json_each(?))", (reads.listed(listed),)
     )
+    thumbnails.drop_pictureless(transaction, listed)
     reached(Step.COMMIT_RECORDS)
     count_on(transaction, replace(counters, commit_seq=commit_seq))
     reached(Step.COMMIT_STATE)
@@ -366,6 +376,7 @@ def withdraw(transaction: Transaction, keys: Keys, space: Space, *, keep_records
             "and not exists (select 1 from part where part.record_key = record.key)",
             (listed,),
         )
+    thumbnails.drop_pictureless(transaction, keys.tolist())
     transaction.sql(
         "update record set changed = ? where key in (select value from json_each(?))", (commit_seq, listed)
     )

@@ -13,7 +13,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, output, tuning, verbs
+from search.cli import copies, output, sorting, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -88,6 +88,7 @@ def run(arguments: list[str] | None = None) -> None:
     """Run the verbs that ask, and exit."""
     app = application("Asks a collection: search, recommend, get and their kin.")
     verbs.register(app)
+    sorting.register(app)
     tuning.register(app)
     copies.register(app)
     sys.exit(outcome(app, arguments))

@@ -120,6 +120,9 @@ def info(told: Mapping[str, Any]) -> None:
     )
     if told["fields"]:
         out.print(f"fields: {escape(', '.join(told['fields']))}", soft_wrap=True)
+    if told["thumbnails"]["count"]:
+        small = told["thumbnails"]
+        out.print(f"thumbnails: {small['count']:,}, {small['bytes'] / 1e6:,.1f} MB")
     if not told["spaces"]:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")

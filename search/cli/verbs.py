@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from search.cli import output
 from search.errors import CollectionError, ModelError, UnknownRecord
+
+if TYPE_CHECKING:
+    from search.sheet.sheet import Sheet
+    from search.sheet.thumbnails import Stored
 
 CollectionOption = Annotated[
     Path,
@@ -39,6 +43,10 @@ ContextOption = Annotated[
     ),
 ]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="Say how each hit was found.")]
+HtmlOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--html", metavar="FILE", help="Write a page with the pictures too, whole in one file."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
 
 
@@ -46,6 +54,20 @@ def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
     from search.opening import open as open_collection
 
     return open_collection(path, mode, device=device)
+
+
+def write_sheet(path: Path, page: Sheet) -> None:
+    """Write the page, and say so."""
+    from search.sheet import sheet
+
+    sheet.write(path, page)
+    output.say(f"{path} written; open it in a browser")
+
+
+def stored_by(collection: Any) -> Stored | None:
+    """How the collection's own thumbnails are asked for, where it keeps some."""
+    stored: Stored | None = getattr(collection, "thumbnail", None)
+    return stored
 
 
 def search(
@@ -58,6 +80,19 @@ def search(
     where: WhereOption = None,
     image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
     like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
+    weight: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="WAY=NUMBER",
+            help="Of several ways together, how much one counts: text, image or like; repeat for more.",
+        ),
+    ] = None,
+    region: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="X,Y,W,H", help="Search by this part of the picture, in its pixels as it is shown."
+        ),
+    ] = None,
     space: Annotated[Optional[str], typer.Option(metavar="S", help="Which space to search.")] = None,  # noqa: UP045
     effort: Annotated[
         Optional[int],  # noqa: UP045
@@ -75,10 +110,11 @@ def search(
         ),
     ] = None,
     explain: ExplainOption = False,
+    html: HtmlOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is nearest to words, a picture or a stored record."""
+    """Find what is nearest to words, a picture or a stored record, or to several of these together."""
     with opened(collection, device=device) as there:
         found = there.search(
             query,
@@ -87,12 +123,23 @@ def search(
             space=space,
             image=image,
             like=like,
+            weights=_weighted(weight, "--weight") if weight else None,
+            region=None if region is None else _numbers(region),
             effort=effort,
             context=context,
             rerank=rerank,
             rerank_depth=rerank_depth,
             explain=explain,
         )
+        if html is not None:
+            from search.sheet import sheet
+
+            stored = stored_by(there)
+            (example,) = [None] if like is None else there.get(like)
+            cut = None if region is None else _numbers(region)
+            asked = sheet.query_cards(query, image, cut, example, stored)
+            told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
+            write_sheet(html, sheet.of_hits(found, asked, told, stored))
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
@@ -125,7 +172,7 @@ def recommend(
             dislike or [],
             k=k,
             where=where,
-            spaces=_weighted(space) if space else None,
+            spaces=_weighted(space, "--space") if space else None,
             diversity=diversity,
             explain=explain,
         )
@@ -135,17 +182,26 @@ def recommend(
         output.hits(found, explain=explain)
 
 
-def _weighted(spaces: list[str]) -> dict[str, float]:
+def _weighted(said_of: list[str], option: str) -> dict[str, float]:
     wanted = {}
-    for said in spaces:
+    for said in said_of:
         name, equals, weight = said.partition("=")
         try:
             wanted[name] = float(weight) if equals else 1.0
         except ValueError:
             raise typer.BadParameter(
-                f"'{weight}' is not a number; write --space {name}=2", param_hint="--space"
+                f"'{weight}' is not a number; write {option} {name}=2", param_hint=option
             ) from None
     return wanted
+
+
+def _numbers(region: str) -> list[float]:
+    try:
+        return [float(number) for number in region.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"'{region}' is no region; write --region X,Y,WIDTH,HEIGHT", param_hint="--region"
+        ) from None
 
 
 def senses(

@@ -22,6 +22,7 @@ def here() -> list[dict[str, Json]]:
     """
     found: list[dict[str, Json]] = [
         _entry("patches", "image", "learned from your own pictures", (), None),
+        _entry("simclr", "image", "learned from your own pictures", (), None),
         _entry("glove", "text", "learned from your own texts", (), None),
     ]
     if importlib.util.find_spec("gensim") is not None:

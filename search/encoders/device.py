@@ -51,7 +51,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The number format for `precision`: "auto", "fp32", "bf16" or "fp16".
 
     "auto" is the fastest that keeps the cosine to fp32 at 0.999: on CUDA bf16, or fp16 where the GPU has no
-    bf16. On a processor and on mps it is fp32 (text models try bf16 where `has_bf16_instructions`, and compare).
+    bf16. On a processor and on mps it is fp32 (models try bf16 where `has_bf16_instructions`, and compare).
 
     Raises:
         ModelError: `precision` is none of the words above.
@@ -66,6 +66,11 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in DTYPES:
         raise ModelError(f"unknown precision {precision!r}; use auto, fp32, bf16 or fp16")
     return DTYPES[precision]
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """What users call a number format: fp32, bf16 or fp16."""
+    return next(word for word, one in DTYPES.items() if one == dtype)
 
 
 @lru_cache
@@ -83,3 +88,24 @@ def has_bf16_instructions() -> bool:
         return False  # not Linux
     # x86 has them by the first two names, ARM by the last.
     return not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(told.split())
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a CUDA device, copied there beside what it computes, ready for the current stream.
+
+    On a stream of its own: behind the work that is queued a copy would keep its memory until that is done, and the next
+    one would need more, to be had only when the device has come to rest.
+    """
+    now, copies = torch.cuda.current_stream(device), _copy_stream(device)
+    with torch.cuda.stream(copies):
+        there = tensor.pin_memory().to(device, non_blocking=True)
+    now.wait_stream(copies)
+    there.record_stream(now)
+    return there
+
+
+@lru_cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    assert isinstance(stream, torch.cuda.Stream)
+    return stream

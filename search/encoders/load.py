@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from search.encoders.clip_kinds import is_clip
 from search.encoders.contract import Encoder
 from search.errors import ModelError, ModelUnavailable
 from search.types import EncoderSpec
@@ -29,13 +30,14 @@ class ModelChoice:
     """What a user may say of a model beside its name; None leaves it as the model was published.
 
     Args:
-        weights: a file of weights to use instead of the published ones (torchvision and timm).
+        weights: a file of weights to use instead of the published ones (torchvision, timm, CLIP and its kin).
         layer: the hidden layer that vectors are taken from: the name of one in a network for pictures; for a text
             model its number, counted from the embeddings (0) or back from the last (-1), or several with commas,
             which are averaged.
-        pooling: how the vectors of tokens become one: cls, mean, max or last.
+        pooling: how the vectors of tokens become one: cls, mean, max or last; for pictures, how those of positions
+            do: avg, gem, max or cls.
         dim: keep only so many numbers of each vector (for models trained so that the first ones suffice).
-        query_prompt: stands before each query.
+        query_prompt: stands before each query; for CLIP and its kin, templates for its words, divided by "|".
         document_prompt: stands before each document.
         base_url: where a remote model is asked.
     """
@@ -63,6 +65,7 @@ class ModelChoice:
 
 PUBLISHED = ModelChoice()
 LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts that are ingested
+LEARNED_PICTURES = ("patches", "simclr")  # learned from the pictures that are ingested
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
@@ -82,18 +85,28 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
     """
     family, _, name = model.partition(":")
     if family == "torchvision":
-        choice.only(model, "weights", "layer")
+        choice.only(model, "weights", "layer", "pooling")
         from search.encoders.torchvision_networks import TorchvisionEncoder
 
         return TorchvisionEncoder.from_name(
-            name, weights=choice.weights, layer=choice.layer, device=device.name, precision=device.precision
+            name,
+            weights=choice.weights,
+            layer=choice.layer,
+            pooling=choice.pooling,
+            device=device.name,
+            precision=device.precision,
         )
     if family == "timm":
-        choice.only(model, "weights")
+        choice.only(model, "weights", "layer", "pooling")
         from search.encoders.timm_networks import TimmEncoder
 
         return TimmEncoder.from_name(
-            name, weights=choice.weights, device=device.name, precision=device.precision
+            name,
+            weights=choice.weights,
+            layer=choice.layer,
+            pooling=choice.pooling,
+            device=device.name,
+            precision=device.precision,
         )
     if family == "openai":
         choice.only(model, "dim", "query_prompt", "document_prompt", "base_url")
@@ -120,11 +133,12 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
         return ContextualWordEncoder.from_name(
             name, layer=choice.layer, device=device.name, precision=device.precision
         )
-    if _is_clip(model):
-        choice.only(model)
-        from search.encoders.clip import ClipEncoder
+    if is_clip(model):
+        choice.only(model, "weights", "layer", "pooling", "query_prompt")
+        from search.encoders.clip import ClipEncoder, ClipOptions
 
-        return ClipEncoder.from_name(model, device=device.name, precision=device.precision)
+        options = ClipOptions(choice.weights, choice.layer, choice.pooling, choice.query_prompt)
+        return ClipEncoder.from_name(model, options=options, device=device.name, precision=device.precision)
     from search.encoders.distilled import DistilledEncoder, is_distilled
 
     if is_distilled(model):
@@ -135,14 +149,14 @@ def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = 
     from search.encoders.text import TextEncoder
     from search.encoders.text_load import TextOptions
 
-    options = TextOptions(
+    text_options = TextOptions(
         query_prompt=choice.query_prompt,
         document_prompt=choice.document_prompt,
         layer=choice.layer,
         pooling=choice.pooling,
         dim=choice.dim,
     )
-    return TextEncoder.from_name(model, device=device.name, precision=device.precision, options=options)
+    return TextEncoder.from_name(model, device=device.name, precision=device.precision, options=text_options)
 
 
 def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = AUTO) -> Encoder:
@@ -172,6 +186,12 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         from search.encoders.patches import PatchesEncoder
 
         return PatchesEncoder.from_spec(spec, data=data, device=device.name, precision=device.precision)
+    if spec.family == "learned-pictures":
+        from search.encoders.learned_pictures import LearnedPictureEncoder
+
+        return LearnedPictureEncoder.from_spec(
+            spec, data=data, device=device.name, precision=device.precision
+        )
     if spec.family == "openai":
         from search.encoders.remote import RemoteEncoder
 
@@ -211,8 +231,8 @@ def is_static(model: str) -> bool:
 
 def _refuse_others(model: str) -> None:
     """Say of a name that cannot be of an encoder what it is, rather than look for it on the hub."""
-    if model == "patches":
-        raise ModelError("'patches' is learned from pictures; use it with: nearkin ingest images")
+    if model.partition(":")[0] in LEARNED_PICTURES:
+        raise ModelError(f"'{model}' is learned from pictures; use it with: nearkin ingest images")
     if model in ("node2vec", "deepwalk"):
         raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
     if model.partition(":")[0] in ("word2vec", "glove"):
@@ -221,18 +241,3 @@ def _refuse_others(model: str) -> None:
         raise ModelUnavailable(
             f"the file {model} holds no word vectors; name such a file, or the folder that holds a model"
         )
-
-
-def _is_clip(model: str) -> bool:
-    """Whether a name or a checkpoint's folder is of CLIP."""
-    folder = Path(model)
-    if folder.is_dir():
-        import json
-
-        for place in (folder, folder / "0_CLIPModel"):
-            config = place / "config.json"
-            if config.is_file():
-                kind = json.loads(config.read_text(encoding="utf-8")).get("model_type", "")
-                return str(kind) == "clip"
-        return False
-    return "clip" in model.rsplit("/", 1)[-1].lower()

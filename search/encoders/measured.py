@@ -43,10 +43,11 @@ def measure(model: str, device: Device) -> Speed:
         ModelUnavailable: it cannot be had.
         ModelError: it runs elsewhere, or is learned from data.
     """
-    from search.encoders.load import load_named
+    from search.encoders.load import LEARNED_PICTURES, load_named
 
-    if model == "patches" or model.startswith("openai:"):
-        why = "is learned from your pictures" if model == "patches" else "runs elsewhere, and charges for it"
+    is_learned = model.partition(":")[0] in LEARNED_PICTURES
+    if is_learned or model.startswith("openai:"):
+        why = "is learned from your pictures" if is_learned else "runs elsewhere, and charges for it"
         raise ModelError(f"'{model}' {why}; name a model that is on this machine")
     encoder = load_named(model, device=device)
     text = "text" in encoder.spec.accepts and "image" not in encoder.spec.accepts

@@ -1,4 +1,4 @@
-"""What every picture network shares: reading weights as data, and running batches into unit rows."""
+"""What every picture network shares: running batches into unit rows, and reading weights as data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from search.encoders.contract import Item, PictureModel, Pixels, Role, Vectors
-from search.encoders.device import choose_device, choose_dtype
+from search.encoders.device import choose_device, precision_name
+from search.encoders.network_speed import probe_pictures, settle
+from search.encoders.picture_batches import CPU_BATCH, Batches, Scale, assemble, split_transform
 from search.encoders.pictures import prepare_ahead
-from search.errors import EncoderDrift, ModelUnavailable, WrongModality
+from search.errors import EncoderDrift, ModelError, ModelUnavailable, WrongModality
 from search.types import EncoderSpec
-
-BATCH = 32
 
 # Left in the keys by data-parallel training, by compilation, and by training frameworks.
 _KEY_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "encoder_q.")
@@ -42,17 +42,6 @@ _UNREADABLE = (
 _NESTED = ("state_dict", "model_state_dict", "model")
 
 
-class Transform:
-    """A library's own transform, to a tensor, as a preparation."""
-
-    def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
-        self.transform = transform
-
-    def __call__(self, picture: Image.Image) -> Pixels:
-        pixels: Pixels = self.transform(picture).numpy()
-        return pixels
-
-
 class NetworkEncoder(PictureModel):
     """Pictures to unit vectors by one network.
 
@@ -60,10 +49,15 @@ class NetworkEncoder(PictureModel):
 
     Args:
         spec: what it is; `spec.dim` is the width that `network` gives.
-        network: (n, channels, height, width) to (n, dim); it is moved to the device.
+        network: (n, channels, height, width) to (n, dim); it is changed, and moved to the device.
         prepare: an RGB picture to the network's input (channels, height, width) float32.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, fp32, bf16 or fp16. auto is fp32 on the processor.
+        precision: auto, fp32, bf16 or fp16. auto is the shortest that the device has instructions for and that
+            keeps the rows at a cosine of 0.999 to fp32's.
+
+    Raises:
+        ModelUnavailable: there is no such device.
+        ModelError: an option makes no sense.
     """
 
     def __init__(
@@ -77,11 +71,21 @@ class NetworkEncoder(PictureModel):
     ) -> None:
         self.spec = spec
         self._device = choose_device(device)
-        self._dtype = choose_dtype(precision, self._device)
-        self.preparation = Transform(prepare)
-        self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
-        # Convolutions read pixels with their channels side by side faster; other networks do not mind.
-        self._network.to(memory_format=torch.channels_last)
+        self._batches = Batches(self._device)
+        self.preparation, scaling = split_transform(prepare)
+        shown = [self.preparation(picture) for picture in probe_pictures()]
+
+        def run(network: nn.Module, dtype: torch.dtype) -> Tensor:
+            rows: Tensor = network(Scale(scaling, self._device, dtype)(assemble(shown, self._device)))
+            return rows
+
+        self._network, self._dtype = settle(network, run, self._device, precision)
+        self._scale = Scale(scaling, self._device, self._dtype)
+
+    @property
+    def precision(self) -> str:
+        """The number format that was chosen: fp32, bf16 or fp16."""
+        return precision_name(self._dtype)
 
     def encode(self, items: Sequence[Item], *, role: Role = "document") -> Vectors:
         """Unit vectors of pictures, (n, dim) float32, row i for item i.
@@ -93,22 +97,31 @@ class NetworkEncoder(PictureModel):
         Raises:
             WrongModality: an item is words.
             SourceError: a picture cannot be read.
+            ModelError: the numbers overflow in this precision, or memory is too small for one picture.
         """
         pictures = refuse_words(items, self.spec.model)
         rows = np.empty((len(items), self.spec.dim), dtype=np.float32)
         done = 0
-        for inputs in batches(prepare_ahead(pictures, self.preparation, ahead=2 * BATCH)):
-            rows[done : done + len(inputs)] = self._features(inputs)
-            done += len(inputs)
+        for count, features in self._batches.run(prepared(pictures, self.preparation), self._features):
+            rows[done : done + count] = unit_rows(features)
+            done += count
         return rows
 
-    def _features(self, inputs: Sequence[Pixels]) -> Vectors:
+    def _features(self, inputs: Sequence[Pixels]) -> Tensor:
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(inputs)).to(self._device, self._dtype)
-            return unit_rows(self._network(batch.contiguous(memory_format=torch.channels_last)))
+            features: Tensor = self._network(self._scale(assemble(inputs, self._device)))
+        return features
 
 
-def batches(inputs: Iterator[Pixels], size: int = BATCH) -> Iterator[list[Pixels]]:
+def prepared(
+    items: Sequence[Path | Image.Image | Pixels], preparation: Callable[[Image.Image], Pixels]
+) -> Iterator[Pixels]:
+    """What a network takes of each item, in order, worked out ahead by threads where there is anything to do."""
+    ready = [item for item in items if isinstance(item, np.ndarray)]
+    return iter(ready) if len(ready) == len(items) else prepare_ahead(items, preparation)
+
+
+def batches(inputs: Iterator[Pixels], size: int = CPU_BATCH) -> Iterator[list[Pixels]]:
     """Lists of at most `size` inputs, in order."""
     while batch := list(islice(inputs, size)):
         yield batch
@@ -119,8 +132,13 @@ def unit_rows(features: Tensor) -> Vectors:
 
     A picture that excites nothing (a row of zeros) has no direction; it is given the one that leans to no side,
     so that every row is a unit row.
+
+    Raises:
+        ModelError: a number is not finite.
     """
     rows = features.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(rows).all()):
+        raise ModelError("the model's numbers overflow in this precision; use --precision fp32 or bf16")
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     rows = torch.where(lengths > 0, rows, torch.ones_like(rows))
     return np.asarray(nn.functional.normalize(rows, dim=1).numpy(), dtype=np.float32)
@@ -136,6 +154,11 @@ def refuse_words(items: Sequence[Item], model: str) -> list[Path | Image.Image |
             )
         found.append(item)
     return found
+
+
+def weights_option(weights: Path | None) -> str | None:
+    """A given file of weights as a spec remembers it."""
+    return None if weights is None else str(weights.resolve())
 
 
 def width_of(network: nn.Module, prepare: Callable[[Image.Image], Tensor], what: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from search.encoders.contract import Item, PictureModel, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
+from search.encoders.learned_file import float32, from_file, to_file
 from search.encoders.networks import batches, refuse_words, unit_rows
 from search.encoders.pictures import prepare_ahead
 from search.errors import EncoderDrift, ModelError, ModelUnavailable
@@ -222,22 +220,10 @@ def to_bytes(shape: PatchesShape, centroids: Centroids, mean: Tensor, projection
         "mean": mean,
         "projection": projection,
     }
-    settings = {"format": FORMAT, "contrast": centroids.contrast} | asdict(shape)
-    return save(
-        {name: tensor.to(torch.float32).contiguous() for name, tensor in tensors.items()},
-        metadata={"nearkin": json.dumps(settings, sort_keys=True)},
-    )
+    return to_file(float32(tensors), {"contrast": centroids.contrast} | asdict(shape), FORMAT)
 
 
 def _read(data: bytes) -> tuple[PatchesShape, dict[str, Tensor], float]:
-    advice = "ingest the pictures again"
-    try:
-        length = int.from_bytes(data[:8], "little")
-        settings = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["nearkin"])
-        tensors = load(data)
-    except (ValueError, LookupError, TypeError, SafetensorError) as error:
-        raise ModelUnavailable(f"the learned '{FAMILY}' encoder is damaged; {advice}") from error
-    if settings.pop("format", None) != FORMAT:
-        raise ModelUnavailable(f"the learned '{FAMILY}' encoder is of another version of nearkin; {advice}")
+    tensors, settings = from_file(data, FORMAT, FAMILY)
     contrast = float(settings.pop("contrast"))
     return PatchesShape(**settings), tensors, contrast

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from search.encoders.contract import Item, Role, TextModel, Vectors
 from search.encoders.device import DTYPES, choose_device, choose_dtype
 from search.encoders.packaged import locate
-from search.encoders.text_batches import SPARE, Batch, Rows, TextStats, gather, plan_batches
+from search.encoders.text_batches import EXACT, SPARE, Batch, Rows, TextStats, gather, plan_batches
 from search.encoders.text_checkpoint import Checkpoint, read_checkpoint
 from search.encoders.text_load import PUBLISHED, LoadedText, TextOptions, load_model, parse_layers
+from search.encoders.text_runs import GPU_RUN_CHARACTERS, RUN, Started, runs_of, sent_home
 from search.errors import EncoderDrift, ModelError, WrongModality
 from search.types import EncoderSpec, Modality
 
@@ -28,9 +29,8 @@ FAMILY = "text"
 BUDGET_PER_THREAD = 512
 GPU_BUDGET = 131_072
 GPU_SPARE = 2_048
-# Texts are tokenized and sorted by length in runs of this many, so that memory stays bounded.
-RUN = 16_384
-
+# A GPU is kept busy by few large batches, and minds padding less, which only attention sees.
+GPU_EXACT = 16_384
 _T = TypeVar("_T")
 
 
@@ -173,11 +173,17 @@ class TextEncoder(TextModel):
         texts = self._checked(items)
         prompt = self._prompts.get(role, "")
         out = np.empty((len(texts), self.spec.dim), dtype=np.float32)
+        started: deque[Started] = deque()
         start = 0
         for rows in self._tokenized(texts, prompt):
-            n = len(rows.lengths)
-            out[start : start + n] = self._encoded(rows, prompt)
-            start += n
+            started.append(self._started(rows, prompt, start))
+            start += len(rows.lengths)
+            if (
+                self._device.type == "cpu" or len(started) > 1
+            ):  # a GPU gets the next run before this is fetched
+                self._fetch(started.popleft(), out)
+        for some in started:
+            self._fetch(some, out)
         return out
 
     def token_offsets(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
@@ -231,36 +237,43 @@ class TextEncoder(TextModel):
     def _tokenized(self, texts: list[str], prompt: str) -> Iterator[Rows]:
         """Runs of texts as tokens; beside a GPU, the next run is tokenized while it works on this one."""
 
-        def run(start: int) -> Rows:
-            some = texts[start : start + RUN]
-            return self._tokens.rows([prompt + text for text in some] if prompt else some)
+        def run(some: slice) -> Rows:
+            return self._tokens.rows([prompt + text for text in texts[some]] if prompt else texts[some])
 
-        starts = range(0, len(texts), RUN)
-        if self._device.type == "cpu" or len(starts) < 2:
-            yield from map(run, starts)
+        on_cpu = self._device.type == "cpu"
+        runs = list(runs_of(texts, None if on_cpu else GPU_RUN_CHARACTERS))
+        if on_cpu or len(runs) < 2:
+            yield from map(run, runs)
             return
         with ThreadPoolExecutor(1, "nearkin-tokens") as thread:
-            ahead = thread.submit(run, starts[0])
-            for start in [*starts[1:], None]:
+            ahead = thread.submit(run, runs[0])
+            for following in [*runs[1:], None]:
                 rows = ahead.result()
-                if start is not None:
-                    ahead = thread.submit(run, start)
+                if following is not None:
+                    ahead = thread.submit(run, following)
                 yield rows
 
     def _run(self, texts: list[str], prompt: str) -> Vectors:
-        return self._encoded(self._tokens.rows([prompt + text for text in texts]), prompt)
+        started = self._started(self._tokens.rows([prompt + text for text in texts]), prompt)
+        out = np.empty(started.vectors.shape, dtype=np.float32)
+        self._fetch(started, out)
+        return out
 
     @torch.inference_mode()
-    def _encoded(self, rows: Rows, prompt: str) -> Vectors:
-        """(n, dim) unit vectors of one run of texts."""
+    def _started(self, rows: Rows, prompt: str, first: int = 0) -> Started:
+        """What will be the vectors of these rows, the first of which has this number."""
         skipped = self._prompt_lengths.get(prompt, 0)
         done = list(self._batched(rows, lambda batch: self._model.pooled(batch, skipped)))
-        vectors = torch.cat([some for _, some in done]).cpu().numpy()
-        if not np.isfinite(vectors).all():
+        numbers = first + np.concatenate([numbers for numbers, _ in done])
+        return sent_home(numbers, torch.cat([some for _, some in done]))
+
+    @staticmethod
+    def _fetch(started: Started, out: Vectors) -> None:
+        """Put vectors into their places, once they have arrived."""
+        rows = started.arrived()
+        if not np.isfinite(rows).all():
             raise ModelError("the model's numbers overflow in this precision; use --precision fp32 or bf16")
-        out = np.empty_like(vectors)
-        out[np.concatenate([numbers for numbers, _ in done])] = vectors
-        return out
+        out[started.numbers] = rows
 
     def _batched(self, rows: Rows, work: Callable[[Batch], _T]) -> Iterator[tuple[NDArray[np.int64], _T]]:
         """Row numbers and what `work` makes of them, batch by batch, all rows once.
@@ -294,7 +307,8 @@ class TextEncoder(TextModel):
         budget = BUDGET_PER_THREAD * torch.get_num_threads() if on_cpu else GPU_BUDGET
         if self._budget is not None:
             budget = min(budget, self._budget)
-        parts = plan_batches(lengths[left], budget, spare=SPARE if on_cpu else GPU_SPARE)
+        spare, exact = (SPARE, EXACT) if on_cpu else (GPU_SPARE, GPU_EXACT)
+        parts = plan_batches(lengths[left], budget, exact=exact, spare=spare)
         return deque(left[part] for part in parts)
 
     def _shrink(self, batch: Batch, error: torch.OutOfMemoryError) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from search.encoders.device import sent
+
 # So many tokens of texts of one length make a batch of their own, which needs no padding and no mask.
 EXACT = 256
 # One more batch costs a processor what so many places do; and so much of a batch may be padding besides.
@@ -160,6 +162,4 @@ def gather(rows: Rows, batch: NDArray[np.int64], device: torch.device) -> Batch:
 
 def _sent(numbers: NDArray[np.int64], device: torch.device) -> torch.Tensor:
     tensor = torch.from_numpy(numbers)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    return sent(tensor, device) if device.type == "cuda" else tensor.to(device)

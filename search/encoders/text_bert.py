@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from search.encoders.text_attention import attention_unpadded, unpadded_works
 from search.encoders.text_batches import Batch, Network
 from search.encoders.text_linear import ACTIVATIONS, FusedLinear, Linear, PlainLinear, fused_works
 
@@ -148,6 +149,7 @@ class BertNetwork(Network):
         self.window = len(places)
         self._norm = self._norm_of(weights, "embeddings.LayerNorm")
         self._relative = weights[_RELATIVE].float() if _RELATIVE in weights else None
+        self._unpadded = self._relative is None and unpadded_works(device, dtype, self.width // self._heads)
         self._biases: dict[int, torch.Tensor] = {}
         self.depth = int(config.get("num_hidden_layers", config.get("n_layers", 0)))
         self._layers = [
@@ -170,13 +172,19 @@ class BertNetwork(Network):
             x = x + functional.embedding(types, self._types)
         x = self._norm(x)
         spread = None if batch.full else batch.mask().view(-1).cumsum(0) - 1
-        bias = self._bias(batch)
+        unpadded = self._unpadded and not batch.full
+        bias = None if unpadded else self._bias(batch)
+        starts = functional.pad(batch.lengths.cumsum(0), (1, 0)).int() if unpadded else None
         chosen = [x] * layers.count(0)
         for number, layer in enumerate(self._layers[: max(layers)], start=1):
             packed = layer.query_key_value(x)
-            packed = packed if spread is None else packed.index_select(0, spread)
-            seen = self._attention(packed.view(rows, width, -1), bias)
-            seen = seen if batch.kept is None else seen.index_select(0, batch.kept)
+            if starts is not None:
+                parts = packed.view(len(packed), 3, self._heads, self.width // self._heads)
+                seen = attention_unpadded(parts, starts, width).reshape(-1, self.width)
+            else:
+                packed = packed if spread is None else packed.index_select(0, spread)
+                seen = self._attention(packed.view(rows, width, -1), bias)
+                seen = seen if batch.kept is None else seen.index_select(0, batch.kept)
             x = layer.output_norm(layer.output.added(seen, x))
             inner = layer.up.activated(x, self._activation)
             x = layer.down_norm(layer.down.added(inner, x))

@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import WeightsEnum
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from search.encoders.networks import (
     NetworkEncoder,
@@ -22,9 +22,20 @@ from search.encoders.networks import (
     moved,
     read_weights,
     refuse_drift,
+    weights_option,
     width_of,
 )
 from search.encoders.packaged import file_sha256
+from search.encoders.picture_layers import (
+    NO_SEQUENCE,
+    Layer,
+    Pool,
+    Sequence,
+    bare,
+    parse_pooling,
+    refuse_unknown,
+)
+from search.encoders.torchvision_layers import layer_names, layer_shapes
 from search.errors import ModelUnavailable
 from search.types import EncoderSpec, Modality
 
@@ -47,7 +58,8 @@ class TorchvisionEncoder(NetworkEncoder):
 
     By default a vector is what the network pools for its classifier (VGG and AlexNet hand theirs an unpooled
     map; it is averaged too). Of a hidden layer, maps are averaged over their positions, and of a sequence of
-    tokens the class token is taken where there is one, else the mean.
+    tokens the class token is taken where there is one, else the mean. A pooling that is asked for takes the
+    place of either; without a layer it is given what the network itself would pool.
     """
 
     @classmethod
@@ -57,6 +69,7 @@ class TorchvisionEncoder(NetworkEncoder):
         *,
         weights: Path | None = None,
         layer: str | None = None,
+        pooling: str | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> TorchvisionEncoder:
@@ -69,19 +82,22 @@ class TorchvisionEncoder(NetworkEncoder):
                 published file of the same name or, for any other file, for the first version (at most networks
                 the usual 256 pixels cut to 224), unless `name` says a version.
             layer: a hidden layer, one of `layers(name)`; None for the pooled features.
+            pooling: avg, gem, max or cls; None for the network's own.
             device: auto, cpu, cuda, cuda:N or mps.
             precision: auto, fp32, bf16 or fp16.
 
         Raises:
             ModelUnavailable: there is no such network, version or layer, or its weights cannot be had.
+            ModelError: the pooling means nothing there.
         """
         name = name.removeprefix(PREFIX)
         network_name, _, _ = name.partition(":")
         network = _network(network_name)
         version = _version(name, weights)
         head = _head(network)
+        how = parse_pooling(pooling, PREFIX + name)
         if layer is not None:
-            _check_layer(network, network_name, layer)
+            refuse_unknown(layer, layer_names(network), PREFIX + network_name)
         path = find_weights(name, weights)
         state = read_weights(path)
         if network_name.startswith("densenet"):
@@ -89,20 +105,22 @@ class TorchvisionEncoder(NetworkEncoder):
         reads_head = layer is not None and layer.split(".")[0] == head
         unused = _SIDE_HEADS if reads_head else (head, *_SIDE_HEADS)
         fill_network(network, state, unused=unused, name=network_name, path=path)
-        features = _hidden(network, layer) if layer is not None else _pooled(network, head)
+        what = network_name if layer is None else f"layer '{layer}' of {network_name}"
+        if layer is None and how is None:
+            features = _pooled(network, head)
+        else:
+            pool = Pool(how, _sequence(network), what)
+            features = _Hidden(network, layer or _last_map(name, weights), pool)
         prepare: Callable[[Image], Tensor] = version.transforms()
         spec = EncoderSpec(
             family="torchvision",
             model=PREFIX + name,
             modality=Modality.IMAGE,
-            dim=width_of(features, prepare, f"layer '{layer}' of {network_name}" if layer else network_name),
+            dim=width_of(features, prepare, what),
             accepts=("image",),
             weights=file_sha256(path),
-            options={
-                "layer": layer,
-                "weights": None if weights is None else str(weights.resolve()),
-                "version": version.name,
-            },
+            options={"layer": layer, "weights": weights_option(weights), "version": version.name}
+            | ({} if how is None else {"pooling": how.value}),
         )
         return cls(spec, features, prepare, device=device, precision=precision)
 
@@ -122,12 +140,14 @@ class TorchvisionEncoder(NetworkEncoder):
             ModelUnavailable: the weights are not here any more.
             EncoderDrift: the weights are here, but others than the space was made with.
         """
-        given, layer = spec.options.get("weights"), spec.options.get("layer")
+        given = spec.options.get("weights")
+        said = {key: str(spec.options[key]) for key in ("layer", "pooling") if spec.options.get(key)}
         name = spec.model.removeprefix(PREFIX).partition(":")[0]
         encoder = cls.from_name(
             f"{name}:{spec.options['version']}",
             weights=None if given is None else moved(Path(str(given))),
-            layer=None if layer is None else str(layer),
+            layer=said.get("layer"),
+            pooling=said.get("pooling"),
             device=device,
             precision=precision,
         )
@@ -136,15 +156,26 @@ class TorchvisionEncoder(NetworkEncoder):
         return encoder
 
 
-def layers(model: str) -> list[str]:
+def layers(model: str) -> list[Layer]:
     """The hidden layers of a torchvision network that `layer` can name, from input to output.
 
-    A module's name stands for its output.
+    A module's name stands for its output. The shapes are for pictures of the size that the newest weights want.
 
     Raises:
         ModelUnavailable: there is no such network.
     """
-    return _layers(_network(model.removeprefix(PREFIX)))
+    return _listed(model.removeprefix(PREFIX))
+
+
+def _listed(name: str, weights: Path | None = None) -> list[Layer]:
+    """As `layers`, for the pictures that these weights want."""
+    network_name = name.partition(":")[0]
+    if network_name.startswith("regnet"):  # which reckons its widths with tensors that must be real
+        network = _network(network_name).to("meta")
+    else:
+        with torch.device("meta"):
+            network = _network(network_name)
+    return layer_shapes(network, _version(name, weights).transforms().crop_size[0])
 
 
 def find_weights(name: str, given: Path | None = None) -> Path:
@@ -198,6 +229,11 @@ def _file_name(version: WeightsEnum) -> str:
 def _network(name: str) -> nn.Module:
     """The bare network; its random weights are always replaced before it is used."""
     known = models.list_models(module=models)
+    if name not in known and name in models.list_models():
+        raise ModelUnavailable(
+            f"'{name}' of torchvision classifies no pictures (it detects, segments, or takes films or other "
+            "numbers); name a classification network, such as torchvision:resnet50"
+        )
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         meant = f"did you mean {', '.join(near)}?" if near else "see torchvision.models.list_models()"
@@ -212,61 +248,38 @@ def _head(network: nn.Module) -> str:
 
 def _pooled(network: nn.Module, head: str) -> nn.Module:
     """The network with its classifier taken off."""
-    setattr(network, head, _Pool())
+    setattr(network, head, Pool())
     pool = getattr(network, "avgpool", None)
     if isinstance(pool, nn.AdaptiveAvgPool2d):
         network.avgpool = nn.AdaptiveAvgPool2d(1)  # larger only in VGG and AlexNet
     return network
 
 
-def _hidden(network: nn.Module, layer: str) -> nn.Module:
-    extractor = create_feature_extractor(network, {layer: "features"}, suppress_diff_warning=True)
-    return _Hidden(extractor, _Pool(int(getattr(network, "seq_length", 0))))
+def _sequence(network: nn.Module) -> Sequence:
+    """Its vision transformers begin a sequence with a class token."""
+    length = int(getattr(network, "seq_length", 0))
+    return Sequence(length, prefix=1, has_class=True) if length else NO_SEQUENCE
 
 
-def _check_layer(network: nn.Module, name: str, layer: str) -> None:
-    known = _layers(network)
-    if layer not in known:
-        near = difflib.get_close_matches(layer, known, n=5, cutoff=0.4) or [
-            one for one in known if "." not in one
-        ]
-        raise ModelUnavailable(f"{name} has no layer '{layer}'; some that it has: {', '.join(near)}")
-
-
-def _layers(network: nn.Module) -> list[str]:
-    nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
-    steps = [node.split(".") for node in nodes[1:]]  # the first is the input
-    return list(dict.fromkeys(".".join(step[: depth + 1]) for step in steps for depth in range(len(step))))
+def _last_map(name: str, weights: Path | None) -> str:
+    """The layer that the network itself pools: the last one before the classifier that still has positions."""
+    listed = _listed(name, weights)
+    head = next(place for place, layer in enumerate(listed) if layer.name.split(".")[0] in _HEADS)
+    before = [layer.name for layer in listed[:head] if len(layer.shape) > 1 and layer.shape[-2:] != (1, 1)]
+    return before[-1]
 
 
 class _Hidden(nn.Module):
-    """A hidden layer's output as one row for each picture."""
+    """A hidden layer's output as one row for each picture; what comes behind it is not computed."""
 
-    def __init__(self, extractor: nn.Module, pool: nn.Module) -> None:
+    def __init__(self, network: nn.Module, layer: str, pool: Pool) -> None:
         super().__init__()
-        self.extractor = extractor
+        self.extractor = create_feature_extractor(network, {layer: "features"}, suppress_diff_warning=True)
         self.pool = pool
 
     def forward(self, batch: Tensor) -> Tensor:
-        output = self.extractor(batch)["features"]
-        features: Tensor = self.pool(output) if isinstance(output, Tensor) else output
+        output = bare(self.extractor(batch)["features"])
+        if output is None:
+            raise ModelUnavailable(f"{self.pool.what} gives nothing for a picture; choose another layer")
+        features: Tensor = self.pool(output)
         return features
-
-
-class _Pool(nn.Module):
-    """Any output as rows: maps averaged over their positions, tokens by their class token or their mean.
-
-    `sequence_length` is the number of tokens of a sequence that begins with a class token, 0 if none does.
-    """
-
-    def __init__(self, sequence_length: int = 0) -> None:
-        super().__init__()
-        self.sequence_length = sequence_length
-
-    def forward(self, output: Tensor) -> Tensor:
-        if output.ndim == 4:
-            # Every input is square, so the two equal sides tell where Swin and ConvNeXt keep channels last.
-            return output.mean((2, 3) if output.shape[2] == output.shape[3] else (1, 2))
-        if output.ndim == 3:
-            return output[:, 0] if output.shape[1] == self.sequence_length else output.mean(1)
-        return output

@@ -29,7 +29,7 @@ class Described:
 
     `probes` are the float32 rows by which a changed model is noticed; `model` the bytes of a learned one.
     `full`: every record has a part in the space. `single`: none has more than one. `pieces`: some part is not a
-    whole record. `synced`: where the vectors came from is known of some.
+    whole record. `labelled`: some part says what is in it. `synced`: where the vectors came from is known of some.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Described:
     single: bool = True
     pieces: bool = False
     synced: bool = False
+    labelled: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """A JSON object that `from_json` takes back."""
@@ -54,6 +55,7 @@ class Described:
             "single": self.single,
             "pieces": self.pieces,
             "synced": self.synced,
+            "labelled": self.labelled,
         }
 
     @classmethod
@@ -77,6 +79,7 @@ class Described:
             single=data["single"],
             pieces=data["pieces"],
             synced=data["synced"],
+            labelled=data.get("labelled", False),  # not in the first files
         )
 
 

@@ -102,7 +102,10 @@ class _Laid:
         self._owners: Keys = records[order]
         self._pieces = self._any(
             "select 1 from part where space_key = ? "
-            'and (start is not null or "end" is not null or box is not null)'
+            'and (start is not null or "end" is not null or box is not null or label is not null or score is not null)'
+        )
+        self._labelled = self._any(
+            "select 1 from part where space_key = ? and (label is not null or score is not null)"
         )
         self._synced = self._any("select 1 from synced where space_key = ?")
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=scratch, prefix=".nearkin-vectors-")  # noqa: SIM115
@@ -133,6 +136,7 @@ class _Laid:
             single=bool(np.all(np.diff(self._owners) > 0)),
             pieces=self._pieces,
             synced=self._synced,
+            labelled=self._labelled,
         )
 
     def _lay_out(self, part: Keys, place: NDArray[np.int64]) -> None:
@@ -179,14 +183,15 @@ class _Laid:
 
     def _parts(self, record_keys: Keys) -> list[Part]:
         rows = self._transaction.sql(
-            'select record_key, start, "end", box from part where space_key = ? and record_key between ? and ? '
+            'select record_key, start, "end", box, label, score from part '
+            "where space_key = ? and record_key between ? and ? "
             "order by record_key, key",
             (self._space.key, int(record_keys[0]), int(record_keys[-1])),
         )
         wanted = set(record_keys.tolist())
         return [
-            Part(start, end, None if box is None else _box(box))
-            for owner, start, end, box in rows
+            Part(start, end, None if box is None else _box(box), label, score)
+            for owner, start, end, box, label, score in rows
             if owner in wanted
         ]
 

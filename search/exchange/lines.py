@@ -1,9 +1,9 @@
 """The JSON lines of an export: one record a line; with vectors, the first line also describes the spaces.
 
 A line has id, kind, uri, text and metadata; with vectors also `vectors`, by space a list with one row for each part
-of the record. Beside it may stand `parts`, by space, where they are not whole records (start and end, or box), and
-`sources`, by space: what the vectors were made from. The first line has `nearkin` too: the spaces, and how many
-records there are, so that a file that was cut off is noticed.
+of the record. Beside it may stand `parts`, by space, where they are not whole records (start and end, or box with
+label and score), and `sources`, by space: what the vectors were made from. The first line has `nearkin` too: the
+spaces, and how many records there are, so that a file that was cut off is noticed.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _parts(given: Any) -> list[Part]:
         raise ValueError("its parts are not lists")
     parts = []
     for one in given:
-        if not isinstance(one, dict) or set(one) - {"start", "end", "box"}:
+        if not isinstance(one, dict) or set(one) - {"start", "end", "box", "label", "score"}:
             raise ValueError("a part is not an object with start and end, or box")
         start, end, box = one.get("start"), one.get("end"), one.get("box")
         if any(number is not None and type(number) is not int for number in (start, end)):
@@ -218,7 +218,13 @@ def _parts(given: Any) -> list[Part]:
             isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
         ):
             raise ValueError("a part's box is not four numbers")
-        parts.append(Part(start, end, None if box is None else (box[0], box[1], box[2], box[3])))
+        label, score = one.get("label"), one.get("score")
+        if label is not None and not isinstance(label, str):
+            raise ValueError("a part's label is not a string")
+        if score is not None and type(score) not in (int, float):
+            raise ValueError("a part's score is not a number")
+        region = None if box is None else (box[0], box[1], box[2], box[3])
+        parts.append(Part(start, end, region, label, None if score is None else float(score)))
     return parts
 
 

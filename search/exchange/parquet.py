@@ -7,7 +7,8 @@ The columns, as pandas and polars see them:
                           of any size, null, or absent, which no column of one type could hold without loss
     vector_SPACE          the vector: an array of `dim` float32 where every record has one in the space; else a list of
                           them, null where the record has none
-    part_SPACE            the piece of the record that the vector is of; only where some are not whole records
+    part_SPACE            the piece of the record that the vector is of; only where some are not whole records; with
+                          label and score where some are objects in pictures
     parts_SPACE           instead of these two where a record may have several parts: a list of structs of
                           start, end, box and vector (polars: df.explode("parts_text").unnest("parts_text"))
     source_SPACE          what the vector was made from, by which a later ingest knows that it is up to date
@@ -43,6 +44,8 @@ _PIECE = (
     pa.field("end", pa.int64()),
     pa.field("box", pa.list_(pa.field("element", pa.float64()))),
 )
+# Beside these where some part of the space has them.
+_OBJECT = (pa.field("label", pa.string()), pa.field("score", pa.float64()))
 # What pyarrow raises for a file that is torn or damaged; the last where the name of a column is.
 _UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _SOURCE = pa.struct([pa.field("origin", pa.string()), pa.field("digest", pa.binary())])
@@ -56,6 +59,11 @@ def _vector_or_null(space: Described) -> pa.DataType:
     return _vector(space) if space.full else pa.list_(pa.field("element", pa.float32()))
 
 
+def _piece(space: Described) -> list[pa.Field]:
+    """What is said of a piece of a record."""
+    return [*_PIECE, *_OBJECT] if space.labelled else list(_PIECE)
+
+
 def _schema(head: Head) -> pa.Schema:
     """The columns of a file with this head."""
     columns = [pa.field(name, pa.string(), nullable=name not in ("id", "metadata")) for name in _WORDS]
@@ -63,9 +71,9 @@ def _schema(head: Head) -> pa.Schema:
         if space.single:
             columns.append(pa.field(f"vector_{space.name}", _vector_or_null(space)))
             if space.pieces:
-                columns.append(pa.field(f"part_{space.name}", pa.struct(_PIECE)))
+                columns.append(pa.field(f"part_{space.name}", pa.struct(_piece(space))))
         else:
-            several = pa.struct([*_PIECE, pa.field("vector", _vector(space))])
+            several = pa.struct([*_piece(space), pa.field("vector", _vector(space))])
             columns.append(pa.field(f"parts_{space.name}", pa.list_(pa.field("element", several))))
         if space.synced:
             columns.append(pa.field(f"source_{space.name}", _SOURCE))
@@ -115,10 +123,10 @@ def _flat(rows: Vectors) -> pa.Array:
     return pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
 
 
-def _pieces(parts: Sequence[Part]) -> list[pa.Array]:
+def _pieces(parts: Sequence[Part], fields: Sequence[pa.Field]) -> list[pa.Array]:
     return [
         pa.array([getattr(part, field.name) for part in parts], field.type, from_pandas=False)
-        for field in _PIECE
+        for field in fields
     ]
 
 
@@ -133,13 +141,17 @@ def _single(space: Described, held: Held) -> list[pa.Array]:
     if space.pieces:
         parts = iter(held.parts)
         whole = [next(parts) if one else WHOLE for one in there.tolist()]
-        columns.append(pa.StructArray.from_arrays(_pieces(whole), fields=list(_PIECE), mask=pa.array(~there)))
+        fields = _piece(space)
+        columns.append(
+            pa.StructArray.from_arrays(_pieces(whole, fields), fields=fields, mask=pa.array(~there))
+        )
     return columns
 
 
 def _several(space: Described, held: Held) -> pa.Array:
-    columns = [*_pieces(held.parts), _vectors(space, held.vectors)]
-    fields = [*_PIECE, pa.field("vector", _vector(space))]
+    fields = _piece(space)
+    columns = [*_pieces(held.parts, fields), _vectors(space, held.vectors)]
+    fields = [*fields, pa.field("vector", _vector(space))]
     structs = pa.StructArray.from_arrays(columns, fields=fields)
     offsets = pa.array(np.concatenate([[0], np.cumsum(held.counts)]), pa.int32())
     kind = pa.list_(pa.field("element", structs.type))
@@ -252,10 +264,10 @@ class ParquetCopy(Copy):
     def _parts(self, pieces: Sequence[pa.Array], owners: NDArray[np.int64]) -> list[Part]:
         parts = []
         columns = [column.to_pylist() for column in pieces]
-        for begin, stop, region, row in zip(*columns, owners.tolist(), strict=True):
+        for begin, stop, region, *told, row in zip(*columns, owners.tolist(), strict=True):
             if region is not None and (len(region) != 4 or None in region):
                 raise self.fault("a box is not four numbers; mend it", row)
-            parts.append(Part(begin, stop, None if region is None else tuple(region)))
+            parts.append(Part(begin, stop, None if region is None else tuple(region), *told))
         return parts
 
     def _rows(self, space: Described, vectors: pa.Array, owners: NDArray[np.int64]) -> Vectors:

@@ -13,7 +13,7 @@ import numpy as np
 
 from search.catalog import reads
 from search.catalog.database import Behind, Database, Transaction
-from search.catalog.reads import Row, State
+from search.catalog.reads import Row, Shown, State
 from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
@@ -21,15 +21,18 @@ from search.query import plan, rerank, run
 from search.query.follow import Views
 from search.query.lately import Lately
 from search.query.queries import Queries
-from search.query.recommend import recommend, taste
+from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
-from search.types import EncoderSpec, Hit, Json, Sense, Space
+from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
 from search.uncollected import uncollected
-from search.vectors import Vectors, as_floats, checked, prepared
+from search.vectors import Keys, Vectors, as_floats, checked, prepared
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
+    from search.query.duplicates import Sought, Told
+    from search.query.label import Task
     from search.query.matches import Matches
+    from search.query.mix import Mix
 
 Answer = TypeVar("Answer")
 _TOGETHER = 125  # queries searched at a time in a long batch
@@ -252,6 +255,48 @@ class Asker:
 
         return self._read(question)
 
+    def duplicates(self, sought: Sought, told: Told | None) -> list[Duplicates]:
+        """Groups of records that are equal or nearly so in a space."""
+        from search.query import duplicates
+        from search.query.one_each import OneEach, one_each
+
+        def vectors(transaction: Transaction, state: State) -> tuple[Space, OneEach, dict[int, bytes]]:
+            space = duplicates.space_of(self._views.spaces(transaction, state), sought.space)
+            matching = None
+            if sought.where is not None:
+                matching = self._matching().keys(transaction, state, sought.where)
+            given = one_each(transaction, self._views.look(transaction, state, space), matching)
+            return space, given, duplicates.contents(transaction, space)
+
+        # Long work, for which no transaction waits; what is gone meanwhile is left out.
+        space, given, known = self._read(vectors)
+        equal, together = duplicates.groups(given, known, sought.min_score, told, space.name)
+        keys = duplicates.keys_in(given, together)
+        shown = self._read(lambda transaction, state: duplicates.shown_of(transaction, keys))
+        return duplicates.chosen(given, equal, together, shown, sought, space)
+
+    def label(self, task: Task) -> tuple[Labelling, list[Record]]:
+        """Labels for records that have none, and the records with them, where they differ from what is stored."""
+        from search.query import label
+        from search.query.duplicates import shown_of, space_of
+        from search.query.one_each import OneEach, one_each
+
+        def read(
+            transaction: Transaction, state: State
+        ) -> tuple[OneEach, Mapping[int, Shown], list[Keys | None]]:
+            space = space_of(self._views.spaces(transaction, state), task.space)
+            given = one_each(transaction, self._views.look(transaction, state, space))
+            matching = [
+                None if where is None else self._matching().keys(transaction, state, where)
+                for where in (task.known, task.unknown)
+            ]
+            return given, shown_of(transaction, given.record_keys.tolist()), matching
+
+        given, shown, (known, unknown) = self._read(read)
+        found = label.examples(task, given, shown, known, unknown)
+        told = label.labelling(task, given, shown, found)
+        return told, label.records(task, shown, told)
+
     def recommend(
         self,
         likes: Sequence[str],
@@ -299,12 +344,46 @@ class Asker:
             raise UnknownRecord(
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
-        excluded = np.array(sorted(keys.values()), dtype=np.int64)
+        return self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+
+    def mixed(self, mix: Mix, space: str | None, options: Options) -> list[Hit]:
+        """Hits near what was given in several ways together."""
+        from search.query import mix as mixing
+
+        chosen = self._read(
+            lambda transaction, state: {
+                way: mixing.takers(self._views.spaces(transaction, state), space, way)
+                for way in mix.encodable
+            }
+        )
+        encoders = {one.key: self.encoder(one) for some in chosen.values() for one in some}
+        rows = mixing.encoded(mix, chosen, encoders)
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            tastes, left_out, told = mixing.tastes(mix, space, rows, (transaction, state, self._views))
+            return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+
+        return self._read(question)
+
+    def _best(
+        self,
+        transaction: Transaction,
+        state: State,
+        tastes: Sequence[Taste],
+        left_out: Sequence[int],
+        diversity: float,
+        options: Options,
+        told: Mapping[str, Json] | None = None,
+    ) -> list[Hit]:
+        """The hits for what is asked of several spaces; `told` is said of each of them beside its scores."""
+        excluded = np.array(sorted(left_out), dtype=np.int64)
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
-        said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
+        said = None
+        if options.explain:
+            said = [[{"scores": scores, **(told or {})} for scores in chosen.scores]]
         return run.hits(
             transaction,
             self._lately,

@@ -46,8 +46,8 @@ def taste(
     are solved in Mikolov, Yih & Zweig 2013, sec. 5; with one like it is plain nearest-neighbour search.)
     """
     liked = [parts for parts in likes if parts]
-    total = np.sum([_middle(look, parts) for parts in liked], axis=0)
-    disliked = [_middle(look, parts) for parts in dislikes if parts]
+    total = np.sum([middle(look, parts) for parts in liked], axis=0)
+    disliked = [middle(look, parts) for parts in dislikes if parts]
     if disliked:
         total = total - np.sum(disliked, axis=0)
     query = np.asarray(total, dtype=np.float32)[None, :]
@@ -58,7 +58,7 @@ def taste(
     return Taste(space, look, weight, query)
 
 
-def _middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
+def middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
     """The mean of a record's vectors in a space, scaled to length 1 where they are compared by the cosine."""
     rows = look.rows
     vectors = vectors_of(rows, part_keys)

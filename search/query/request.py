@@ -55,11 +55,11 @@ class Options:
         return not self.explain and not self.context
 
 
-def asked(query: object, image: object, like: object, vector: object) -> Asked:
-    """Which of the four ways of asking was used.
+def given_ways(query: object, image: object, like: object, vector: object) -> list[Asked]:
+    """Which of the four ways of asking were used.
 
     Raises:
-        QueryError: none of them, or several.
+        QueryError: none of them.
     """
     given: list[Asked] = []
     if query is not None:
@@ -70,11 +70,9 @@ def asked(query: object, image: object, like: object, vector: object) -> Asked:
         given.append("like")
     if vector is not None:
         given.append("vector")
-    if len(given) == 1:
-        return given[0]
     if not given:
         raise QueryError("nothing to search for; give words, an image, a stored id (like) or a vector")
-    raise QueryError(f"{' and '.join(given)} were given together; ask by one of them at a time")
+    return given
 
 
 def texts(query: str | Sequence[str]) -> list[str]:
@@ -99,6 +97,24 @@ def pictures(image: Any) -> list[Any]:
     """The pictures as a list of paths or PIL images."""
     several = list(image) if isinstance(image, list | tuple) else [image]
     return [Path(one) if isinstance(one, str) else one for one in several]
+
+
+def region_in(image: Any, region: Any) -> Any:
+    """The region of a picture, as a picture; the picture itself where `region` is None.
+
+    Raises:
+        QueryError: it is no region, reaches beyond the picture, or there is not one picture to cut it from.
+        SourceError: the picture cannot be read.
+    """
+    if region is None:
+        return image
+    if image is None or isinstance(image, list | tuple):
+        raise QueryError("a region is cut from one query picture; give an image with it, or leave it out")
+    from search.encoders.pictures import open_picture
+    from search.encoders.regions import cut_out, region_of
+
+    box = region_of(region)
+    return cut_out(open_picture(pictures(image)[0]), box)
 
 
 def weights(spaces: Mapping[str, float] | Sequence[str] | str | None) -> dict[str, float] | None:

@@ -10,7 +10,10 @@ from search.collection import Collection
 
 PUBLIC = {
     "Collection",
+    "Duplicates",
     "Hit",
+    "Labelled",
+    "Labelling",
     "Record",
     "Sense",
     "__version__",

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torchvision import models
 
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
+from ingest.learn.pictures.settings import SimclrSettings
+from ingest.learn.pictures.simclr import Run, learn_simclr
 from ingest.learn.words.corpus import Corpus
 from ingest.learn.words.glove import learn_glove
 from ingest.learn.words.settings import WordSettings
@@ -24,7 +27,8 @@ from ingest.learn.words.word2vec import learn_word2vec
 from search.encoders.clip import ClipEncoder
 from search.encoders.contextual_words import ContextualWordEncoder
 from search.encoders.contract import Encoder, Item, Occurrence, PictureModel, Vectors
-from search.encoders.load import load_named, load_spec
+from search.encoders.learned_pictures import LearnedPictureEncoder
+from search.encoders.load import Device, ModelChoice, load_named, load_spec
 from search.encoders.patches import PatchesEncoder
 from search.encoders.remote import RemoteEncoder
 from search.encoders.static import StaticEncoder, first_component
@@ -37,6 +41,8 @@ from tests.search.test_clip import save_tiny_clip
 from tests.search.test_distilled import save_model2vec
 from tests.search.test_text_encoder import save_bert
 
+CPU = {"device": "cpu", "precision": "fp32"}
+FP32 = Device("cpu", "fp32")
 SERVERS = ExitStack()  # closed when the tests of this file are over
 
 
@@ -60,8 +66,25 @@ def pictures() -> list[Image.Image]:
 def torchvision_case(folder: Path) -> Case:
     torch.manual_seed(0)
     torch.save(models.squeezenet1_1().state_dict(), folder / "a.pth")
-    encoder = TorchvisionEncoder.from_name("squeezenet1_1", weights=folder / "a.pth", device="cpu")
-    return Case(encoder, lambda spec: TorchvisionEncoder.from_spec(spec, device="cpu"), pictures())
+    encoder = TorchvisionEncoder.from_name("squeezenet1_1", weights=folder / "a.pth", **CPU)
+    return Case(encoder, lambda spec: TorchvisionEncoder.from_spec(spec, **CPU), pictures())
+
+
+def hidden_layer_case(folder: Path) -> Case:
+    torch.manual_seed(0)
+    torch.save(models.shufflenet_v2_x0_5().state_dict(), folder / "a.pth")
+    choice = ModelChoice(weights=folder / "a.pth", layer="stage3", pooling="gem")
+    encoder = load_named("torchvision:shufflenet_v2_x0_5", choice, device=FP32)
+    return Case(encoder, lambda spec: load_spec(spec, device=FP32), pictures())
+
+
+def timm_case(folder: Path) -> Case:
+    import timm
+
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_nfnet").state_dict(), folder / "a.safetensors")
+    encoder = load_named("timm:test_nfnet", ModelChoice(weights=folder / "a.safetensors"), device=FP32)
+    return Case(encoder, lambda spec: load_spec(spec, device=FP32), pictures())
 
 
 def patches_case(folder: Path) -> Case:
@@ -70,11 +93,17 @@ def patches_case(folder: Path) -> Case:
     return Case(PatchesEncoder(data, device="cpu"), again, pictures())
 
 
+def simclr_case(folder: Path) -> Case:
+    data = learn_simclr(pictures(), SimclrSettings(epochs=1, width=2, side=24), Run("cpu"))
+    again = lambda spec: load_spec(spec, data=data, device=Device("cpu"))  # noqa: E731
+    return Case(LearnedPictureEncoder(data, device="cpu"), again, pictures())
+
+
 def clip_case(folder: Path) -> Case:
     save_tiny_clip(folder)
-    encoder = ClipEncoder.from_name(str(folder), device="cpu")
+    encoder = ClipEncoder.from_name(str(folder), **CPU)
     words = ["a red coat", "two blue shoes on a table", "hat"]
-    return Case(encoder, lambda spec: ClipEncoder.from_spec(spec, device="cpu"), [*pictures(), *words])
+    return Case(encoder, lambda spec: ClipEncoder.from_spec(spec, **CPU), [*pictures(), *words])
 
 
 WORDS = ["red", "coat", "blue", "shoes", "hat", "two"]
@@ -142,7 +171,10 @@ def contextual_words_case(folder: Path) -> Case:
 # One line for each family.
 CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision": torchvision_case,
+    "torchvision, hidden layer": hidden_layer_case,
+    "timm": timm_case,
     "patches": patches_case,
+    "simclr": simclr_case,
     "clip": clip_case,
     "text": text_case,
     "remote": remote_case,
@@ -162,7 +194,7 @@ def _servers() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=list(CASES))
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    return CASES[request.param](tmp_path_factory.mktemp(request.param))
+    return CASES[request.param](tmp_path_factory.mktemp(request.param.partition(",")[0]))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,11 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from ingest.learn.nodes.contract import Graph
+from ingest.learn.nodes.contract import Graph, NodeTrainer
 from ingest.learn.nodes.load import METHODS, NodeSettings, load_trainer
+from ingest.learn.nodes.skipgram import SkipGramSettings
+from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
+from ingest.learn.nodes.walks import WalkSettings
 from ingest.sources.graphs import from_edges, from_networkx
 from search.errors import SourceError
 from search.types import EncoderSpec, Modality
@@ -39,15 +42,26 @@ def kinds_of_graph() -> dict[str, Graph]:
 GRAPHS = kinds_of_graph()
 
 
-@pytest.fixture(params=METHODS)
+ON_TORCH = "node2vec on torch"  # what --device cuda takes, here on the processor
+
+
+@pytest.fixture(params=[*METHODS, ON_TORCH])
 def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+def trainer_of(method: str, settings: NodeSettings) -> NodeTrainer:
+    if method != ON_TORCH:
+        return load_trainer(method, settings)
+    walks = WalkSettings(settings.walks, settings.length, settings.p, settings.q, settings.seed)
+    learning = SkipGramSettings(settings.dim, settings.window, seed=settings.seed)
+    return TorchNode2Vec(walks, learning, device="cpu")
 
 
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_one_finite_row_per_node_and_zeros_only_where_there_is_no_edge(method: str, kind: str) -> None:
     graph = GRAPHS[kind]
-    vectors = load_trainer(method, SMALL).fit(graph)
+    vectors = trainer_of(method, SMALL).fit(graph)
     assert vectors.shape == (graph.n_nodes, 20)
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
@@ -59,7 +73,7 @@ def test_one_finite_row_per_node_and_zeros_only_where_there_is_no_edge(method: s
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_the_same_bytes_again_and_for_any_threads(method: str, kind: str) -> None:
     found = {
-        load_trainer(method, NodeSettings(dim=20, walks=6, length=20, window=4, seed=3, threads=threads))
+        trainer_of(method, NodeSettings(dim=20, walks=6, length=20, window=4, seed=3, threads=threads))
         .fit(GRAPHS[kind])
         .tobytes()
         for threads in (1, 2, 2, 8)
@@ -69,7 +83,7 @@ def test_the_same_bytes_again_and_for_any_threads(method: str, kind: str) -> Non
 
 def test_another_seed_gives_other_vectors(method: str) -> None:
     one, other = (
-        load_trainer(method, NodeSettings(dim=20, walks=6, length=20, window=4, seed=seed)).fit(
+        trainer_of(method, NodeSettings(dim=20, walks=6, length=20, window=4, seed=seed)).fit(
             GRAPHS["weighted"]
         )
         for seed in (0, 1)
@@ -87,7 +101,7 @@ def test_row_i_is_node_i_in_whatever_order_the_edges_come(method: str) -> None:
         graph = from_edges(
             [f"n{u}" for u in ends[order, 0]], [f"n{v}" for v in ends[order, 1]], weights[order]
         )
-        vectors = load_trainer(method, SMALL).fit(graph)
+        vectors = trainer_of(method, SMALL).fit(graph)
         rows[seed] = dict(zip(graph.ids, vectors.tolist(), strict=True))
     assert rows[0] == rows[1]
 
@@ -96,7 +110,7 @@ def test_neighbours_in_space_are_of_the_same_community(method: str) -> None:
     """Each row has to be that of its own node for this to hold."""
     graph = GRAPHS["communities"]
     block = np.array([int(name) // 40 for name in graph.ids])
-    vectors = load_trainer(method, NodeSettings(dim=32, walks=10, length=40, window=5, seed=1)).fit(graph)
+    vectors = trainer_of(method, NodeSettings(dim=32, walks=10, length=40, window=5, seed=1)).fit(graph)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = unit @ unit.T
     np.fill_diagonal(scores, -2)
@@ -108,15 +122,13 @@ def test_the_graph_is_left_as_it_was(method: str) -> None:
     graph = GRAPHS["weighted"]
     assert graph.weights is not None
     before = graph.indptr.tobytes() + graph.indices.tobytes() + graph.weights.tobytes()
-    load_trainer(method, SMALL).fit(graph)
+    trainer_of(method, SMALL).fit(graph)
     assert graph.indptr.tobytes() + graph.indices.tobytes() + graph.weights.tobytes() == before
 
 
 def test_progress_rises_to_the_whole(method: str) -> None:
     seen: list[tuple[int, int]] = []
-    load_trainer(method, SMALL).fit(
-        GRAPHS["weighted"], progress=lambda done, total: seen.append((done, total))
-    )
+    trainer_of(method, SMALL).fit(GRAPHS["weighted"], progress=lambda done, total: seen.append((done, total)))
     done = [pair[0] for pair in seen]
     assert done == sorted(done)
     assert len({pair[1] for pair in seen}) == 1
@@ -126,14 +138,14 @@ def test_progress_rises_to_the_whole(method: str) -> None:
 def test_a_graph_without_edges_is_refused(method: str) -> None:
     empty = Graph(("a", "b"), np.zeros(3, np.int64), np.empty(0, np.int32), None, directed=False)
     with pytest.raises(SourceError, match="the graph has no edges"):
-        load_trainer(method, SMALL).fit(empty)
+        trainer_of(method, SMALL).fit(empty)
 
 
 def test_the_spec_says_what_was_done_and_survives_json(method: str) -> None:
-    spec = load_trainer(method, SMALL).spec
+    spec = trainer_of(method, SMALL).spec
     assert (spec.family, spec.model, spec.modality, spec.dim, spec.accepts) == (
-        method,
-        method,
+        method.removesuffix(" on torch"),
+        method.removesuffix(" on torch"),
         Modality.GRAPH,
         20,
         (),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ingest.sources.contract import Item, Rejected
-from ingest.sources.pictures import PictureFolder
+from ingest.sources.pictures import Pictures
 from search.errors import SourceError
 
 
@@ -21,7 +21,7 @@ def picture(file: Path, size: tuple[int, int] = (4, 3), level: int = 0) -> Path:
     return file
 
 
-def items(source: PictureFolder) -> list[Item]:
+def items(source: Pictures) -> list[Item]:
     read = list(source)
     assert all(isinstance(one, Item) for one in read)
     return [one for one in read if isinstance(one, Item)]
@@ -29,7 +29,7 @@ def items(source: PictureFolder) -> list[Item]:
 
 def test_a_record_says_what_the_file_is(tmp_path: Path) -> None:
     file = picture(tmp_path / "photos" / "summer" / "sea.png", (7, 5))
-    (item,) = items(PictureFolder([tmp_path / "photos"]))
+    (item,) = items(Pictures([tmp_path / "photos"]))
     assert item.record.id == "summer/sea.png"
     assert item.record.kind == "image"
     assert item.record.uri == str(file)
@@ -52,32 +52,32 @@ def test_folders_are_walked_in_order_and_other_files_ignored(tmp_path: Path) -> 
     (tmp_path / "notes.txt").write_text("no picture")
     picture(tmp_path / ".hidden.png")
     picture(tmp_path / ".cache" / "x.png")
-    source = PictureFolder([tmp_path])
+    source = Pictures([tmp_path])
     expected = ["a/b/c.tif", "a/z.webp", "b.JPG", "c.jpeg", "d.gif", "e.bmp", "f.tiff"]
     assert [item.record.id for item in items(source)] == expected
-    assert [file.relative_to(tmp_path).as_posix() for file in source.paths] == expected
+    assert [file.relative_to(tmp_path).as_posix() for file in source.pictures()] == expected
     assert len(source) == 7
     assert source.origins == (str(tmp_path),)
     assert "folder" not in (items(source)[2].record.metadata or {})
-    assert list(source) == list(PictureFolder([str(tmp_path)]))
+    assert list(source) == list(Pictures([str(tmp_path)]))
 
 
 def test_single_files_go_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture(tmp_path / "a" / "one.png")
     picture(tmp_path / "two.png")
     monkeypatch.chdir(tmp_path)
-    source = PictureFolder(["a/one.png", "two.png", "a"])
+    source = Pictures(["a/one.png", "two.png", "a"])
     assert [item.record.id for item in items(source)] == ["one.png", "two.png", "one.png"]
     assert source.origins == tuple(str(tmp_path / name) for name in ("a/one.png", "two.png", "a"))
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
     file = picture(tmp_path / "a.png", level=1)
-    before = items(PictureFolder([tmp_path]))[0].digest
+    before = items(Pictures([tmp_path]))[0].digest
     os.utime(file, (1, 1))
-    assert items(PictureFolder([tmp_path]))[0].digest == before
+    assert items(Pictures([tmp_path]))[0].digest == before
     picture(file, level=2)
-    assert items(PictureFolder([tmp_path]))[0].digest != before
+    assert items(Pictures([tmp_path]))[0].digest != before
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (photos / "circle").symlink_to(photos)
     (photos / "alias").symlink_to(photos / "real")
     (photos / "other").symlink_to(elsewhere)
-    assert [item.record.id for item in items(PictureFolder([photos]))] == ["other/b.png", "real/a.png"]
+    assert [item.record.id for item in items(Pictures([photos]))] == ["other/b.png", "real/a.png"]
 
 
 def test_bad_pictures_are_rejected_one_by_one(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_bad_pictures_are_rejected_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "letter.jpg").write_bytes(b"Dear Sir or Madam")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     Image.fromarray(np.zeros((9000, 9000), dtype=bool)).save(tmp_path / "huge.png")
-    read = list(PictureFolder([tmp_path]))
+    read = list(Pictures([tmp_path]))
     rejected = {one.id: one for one in read if isinstance(one, Rejected)}
     assert [one.record.id for one in read if isinstance(one, Item)] == ["good.png"]
     words = {
@@ -119,7 +119,7 @@ def test_a_name_that_is_no_utf8_is_rejected(tmp_path: Path) -> None:
             file.write((tmp_path / "good.png").read_bytes())
     except OSError:
         pytest.skip("this file system takes only UTF-8 names")
-    rejected = [one for one in PictureFolder([tmp_path]) if isinstance(one, Rejected)]
+    rejected = [one for one in Pictures([tmp_path]) if isinstance(one, Rejected)]
     assert [one.reason for one in rejected] == ["its name is not UTF-8; rename it"]
     assert rejected[0].file.endswith("caf?.png")
 
@@ -135,7 +135,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
         return real(path)
 
     monkeypatch.setattr("ingest.sources.pictures.os.scandir", scandir)
-    source = PictureFolder([tmp_path])
+    source = Pictures([tmp_path])
     told = [one for one in source if isinstance(one, Rejected)]
     assert [(one.file, one.reason) for one in told] == [
         (str(tmp_path / "closed"), "the folder may not be read; change its permissions")
@@ -146,11 +146,11 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
 def test_nothing_to_read_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(SourceError, match=r"no pictures in .*; supported: .*\.jpeg \.jpg \.png"):
-        PictureFolder([tmp_path])
+        Pictures([tmp_path])
     with pytest.raises(SourceError, match="no pictures in an empty list of paths"):
-        PictureFolder([])
+        Pictures([])
     with pytest.raises(SourceError, match="no picture by its suffix; supported"):
-        PictureFolder([tmp_path / "notes.txt"])
+        Pictures([tmp_path / "notes.txt"])
     with pytest.raises(SourceError, match="no such file or folder") as caught:
-        PictureFolder([tmp_path / "absent"])
+        Pictures([tmp_path / "absent"])
     assert caught.value.file == str(tmp_path / "absent")

@@ -50,6 +50,12 @@ parts = st.one_of(
     st.just(WHOLE),
     st.builds(Part, places, places),
     st.builds(Part, box=st.tuples(sides, sides, sides, sides)),
+    st.builds(
+        Part,
+        box=st.tuples(sides, sides, sides, sides),
+        label=st.none() | words,
+        score=st.none() | st.floats(0, 1),
+    ),
 )
 sources = st.none() | st.builds(Provenance, st.binary(max_size=20), words)
 

@@ -165,7 +165,46 @@ def test_calls_made_together_are_one_commit(shop: Collection) -> None:
 
 BAD_SEARCH: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "nothing": ({}, errors.QueryError, "nothing to search for"),
-    "two ways": ({"query": "x", "like": "a"}, errors.QueryError, "text and like were given together"),
+    "weights of one way": (
+        {"query": "x", "weights": {"text": 2}},
+        errors.QueryError,
+        "several ways of asking",
+    ),
+    "a weight of no way": (
+        {"vector": [1, 0], "like": "a", "weights": {"sound": 2}},
+        errors.QueryError,
+        "a weight was given for 'sound'",
+    ),
+    "a weight of what is not given": (
+        {"vector": [1, 0], "like": "a", "weights": {"text": 2}},
+        errors.QueryError,
+        "given for text, by which nothing is asked",
+    ),
+    "a weight of 0": (
+        {"vector": [1, 0], "like": "a", "weights": {"like": 0}},
+        errors.QueryError,
+        "the weight of like is 0; give a positive number",
+    ),
+    "a batch in a mix": ({"vector": [[1, 0]], "like": "a"}, errors.QueryError, "a mix takes one vector"),
+    "queries in a mix": ({"query": ["x", "y"], "like": "a"}, errors.QueryError, "several questions by text"),
+    "effort in a mix": ({"vector": [1, 0], "like": "a", "effort": 9}, errors.QueryError, "leave effort out"),
+    "rerank in a mix": ({"query": "x", "like": "a", "rerank": "maxsim"}, errors.QueryError, "text and like"),
+    "an unknown id in a mix": ({"vector": [1, 0], "like": "zz"}, errors.UnknownRecord, "has the id 'zz'"),
+    "no vector in a mix": (
+        {"vector": [1, 0], "like": "bare"},
+        errors.UnknownRecord,
+        "'bare' has no vector in any",
+    ),
+    "a mix that cancels itself out": (
+        {"vector": [-1, 0], "like": "a", "space": "v"},
+        errors.QueryError,
+        "like and vector cancel each other out|vector and like cancel each other out",
+    ),
+    "a region of no picture": (
+        {"vector": [1, 0], "region": (0, 0, 1, 1)},
+        errors.QueryError,
+        "one query picture",
+    ),
     "k of 0": ({"vector": [1, 0], "k": 0}, errors.QueryError, "k must be"),
     "k of -1": ({"vector": [1, 0], "k": -1}, errors.QueryError, "k must be"),
     "k of 1.5": ({"vector": [1, 0], "k": 1.5}, errors.QueryError, "k must be"),

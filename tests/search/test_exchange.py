@@ -81,7 +81,7 @@ def shop(tmp_path: Path) -> Collection:
         writer.put(
             [Record("r9")], rows(2, 3), passages, parts=[[Part(0, 1), Part(1, 2)]]
         )  # of unknown source
-        regions = [[Part(box=(0.1, 2.0, 3.5, 1e9))], [WHOLE]]
+        regions = [[Part(box=(0.1, 2.0, 3.5, 1e9), label="cup ü", score=1 / 3)], [WHOLE]]
         writer.put([Record("r3"), Record("r1")], rows(2, 2), pictures, parts=regions)
         writer.put([Record("r5"), Record("all")], rows(2, 1) * 1e6, far)
         writer.put([Record("r2"), Record("r0")], rows(2, 4), plain)  # their vectors now come last

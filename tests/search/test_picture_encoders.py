@@ -220,7 +220,9 @@ def test_the_head_itself_can_be_a_layer(tmp_path: Path, pictures: list[Image.Ima
 
 
 def test_layers_are_named_in_order_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
-    names = layers("torchvision:resnet18")
+    listed = layers("torchvision:resnet18")
+    names = [layer.name for layer in listed]
+    assert {layer.name: layer.shape for layer in listed}["layer3"] == (256, 14, 14)
     main = [name for name in names if "." not in name]
     assert main[:5] == ["conv1", "bn1", "relu", "maxpool", "layer1"]
     assert main[5:9] == ["layer2", "layer3", "layer4", "avgpool"]

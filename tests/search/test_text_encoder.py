@@ -466,6 +466,7 @@ def test_an_unknown_name_offline(name):
     ("name", "said"),
     [
         ("patches", "is learned from pictures; use it with: nearkin ingest images"),
+        ("simclr:torchvision:resnet18", "is learned from pictures; use it with: nearkin ingest images"),
         ("node2vec", "is learned from a graph; use it with: nearkin ingest graph"),
         ("word2vec:skipgram", "use word2vec, word2vec:cbow or glove"),
         ("glove:cbow", "there is no 'glove:cbow'"),

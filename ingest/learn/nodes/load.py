@@ -16,7 +16,8 @@ class NodeSettings:
 
     `dim` numbers per vector; `walks` from each node, of `length` nodes; `window` contexts on either side,
     `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec; `threads` None for all
-    processors. The result does not depend on `threads`.
+    processors. The result does not depend on `threads`. `device` is where: "cpu" (compiled), or "cuda" or "cuda:N"
+    (torch; its vectors are others, of the same quality).
     """
 
     dim: int = 128
@@ -29,6 +30,7 @@ class NodeSettings:
     q: float = 1.0
     seed: int = 0
     threads: int | None = None
+    device: str = "cpu"
 
 
 def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTrainer:
@@ -55,5 +57,9 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         epochs=settings.epochs,
         seed=settings.seed,
     )
+    if settings.device != "cpu":
+        from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
+
+        return TorchNode2Vec(walks, learning, device=settings.device, family=method)
     trainer = Node2Vec if method == "node2vec" else DeepWalk
     return trainer(walks, learning, threads=settings.threads)

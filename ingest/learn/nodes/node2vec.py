@@ -122,9 +122,14 @@ class DeepWalk(Node2Vec):
         *,
         threads: int | None = None,
     ) -> None:
-        if walks is not None and walks.second_order:
-            raise ModelError(f"deepwalk has p = q = 1, not {walks.p} and {walks.q}; use node2vec for others")
+        refuse_bias(walks)
         super().__init__(walks, learning, threads=threads)
+
+
+def refuse_bias(walks: WalkSettings | None) -> None:
+    """Raises ModelError where these are not DeepWalk's walks."""
+    if walks is not None and walks.second_order:
+        raise ModelError(f"deepwalk has p = q = 1, not {walks.p} and {walks.q}; use node2vec for others")
 
 
 def without_isolated(graph: Graph) -> tuple[Graph, NDArray[np.int64]]:

@@ -340,11 +340,11 @@ class Walker:
             alias_rows(graph.indptr, weights, accept, alias)
             owners = np.repeat(np.arange(graph.n_nodes), np.diff(graph.indptr))
             totals = np.bincount(owners, weights, graph.n_nodes).astype(np.float64)
-        self._graph = Rows(graph.indptr, graph.indices, graph.directed, weights, accept, alias, totals)
+        self.rows = Rows(graph.indptr, graph.indices, graph.directed, weights, accept, alias, totals)
         nearest = max(1.0, 1.0 / settings.q)
         back = 1.0 / settings.p / nearest
-        self._biases = np.array([min(1.0, back), 1.0 / nearest, 1.0 / settings.q / nearest])
-        self._excess = max(0.0, back - 1.0)
+        self.biases = np.array([min(1.0, back), 1.0 / nearest, 1.0 / settings.q / nearest])
+        self.excess = max(0.0, back - 1.0)
         self._order: tuple[int, NDArray[np.int32]] = (-1, self.nodes)
 
     def starts(self, first: int, count: int) -> NDArray[np.int32]:
@@ -378,6 +378,6 @@ class Walker:
 
     def _fill(self, starts: NDArray[np.int32], first: int, out: NDArray[np.int32]) -> None:
         if self.settings.second_order:
-            second_order(self._graph, self._biases, self._excess, starts, first, self.settings.seed, out)
+            second_order(self.rows, self.biases, self.excess, starts, first, self.settings.seed, out)
         else:
-            first_order(self._graph, starts, first, self.settings.seed, out)
+            first_order(self.rows, starts, first, self.settings.seed, out)

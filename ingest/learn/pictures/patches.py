@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import faiss
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from search.encoders.patches import Centroids, PatchesShape, PatchFeatures, pixels, to_bytes
-from search.encoders.pictures import available_cores, open_picture, read_header
+from search.encoders.pictures import Openable, available_cores, open_picture, read_header
 from search.errors import SourceError
 
 Floats = NDArray[np.float32]
@@ -72,7 +71,7 @@ class PatchesSettings:
 
 
 def learn_patches(
-    pictures: Sequence[Path | Image.Image],
+    pictures: Sequence[Openable],
     settings: PatchesSettings = PatchesSettings(),  # frozen
     *,
     progress: Progress | None = None,
@@ -121,14 +120,14 @@ def learn_patches(
     return to_bytes(shape, centroids, torch.from_numpy(mean), torch.from_numpy(projection))
 
 
-def _sample(pictures: Sequence[Path | Image.Image], settings: PatchesSettings) -> list[Path | Image.Image]:
+def _sample(pictures: Sequence[Openable], settings: PatchesSettings) -> list[Openable]:
     if len(pictures) <= settings.most_pictures:
         return list(pictures)
     random = np.random.default_rng(settings.seed)
     return [pictures[i] for i in np.sort(random.choice(len(pictures), settings.most_pictures, replace=False))]
 
 
-def _side(pictures: Sequence[Path | Image.Image], patch: int) -> int:
+def _side(pictures: Sequence[Openable], patch: int) -> int:
     """The pictures' own size where they are small (a median of 8 stays 8), at most 32."""
     sizes = []
     for picture in pictures:
@@ -143,7 +142,7 @@ def _side(pictures: Sequence[Path | Image.Image], patch: int) -> int:
 
 
 def _views(
-    pictures: Sequence[Path | Image.Image],
+    pictures: Sequence[Openable],
     shape: PatchesShape,
     seed: int,
     done: Callable[[int], None],

@@ -1,0 +1,58 @@
+"""Answers a question put in one way or in several: picks how it is searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.errors import QueryError
+from search.query.ask import Asker, vectors
+from search.query.request import Options, given_ways, pictures, region_in, texts
+from search.query.request import weights as weights_of
+from search.types import Hit
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What `Collection.search` was given, beside the options that all questions have."""
+
+    query: str | Sequence[str] | None = None
+    image: Any = None
+    like: str | None = None
+    vector: Any = None
+    space: str | None = None
+    weights: Mapping[str, float] | None = None
+    region: Sequence[float] | None = None
+
+
+def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | list[list[Hit]]:
+    """The hits; a list of them for each question of a batch.
+
+    Raises:
+        QueryError: the question or an option makes no sense.
+    """
+    query, image, like, vector = question.query, question.image, question.like, question.vector
+    ways = given_ways(query, image, like, vector)
+    if options.rerank is not None and ways != ["text"]:
+        raise QueryError(
+            f"rerank compares words with words, not by {' and '.join(ways)}; ask in words, or leave it out"
+        )
+    if options.effort is not None and (len(ways) > 1 or ways == ["like"]):
+        raise QueryError(f"by {' and '.join(ways)} it is not said how hard an index looks; leave effort out")
+    image = region_in(image, question.region)
+    if len(ways) > 1 or question.weights is not None:
+        from search.query.mix import mixed
+
+        mix = mixed(query, image, like, vector, question.weights)
+        return asker.mixed(mix, question.space, options)
+    if ways == ["like"]:
+        return asker.recommend([str(like)], [], weights_of(question.space), 0.0, options)
+    if ways == ["vector"]:
+        single, rows = vectors(vector)
+        answers = asker.by_vector(rows, question.space, options)
+    else:
+        items = texts("" if query is None else query) if ways == ["text"] else pictures(image)
+        single = isinstance(query, str) if ways == ["text"] else not isinstance(image, list | tuple)
+        answers = asker.by_item(items, ways[0], question.space, options)
+    return answers[0] if single else answers
