@@ -167,9 +167,13 @@ def digest(graph: Graph) -> bytes:
     """16 bytes that tell graphs apart: nodes, edges, weights and direction."""
     state = blake2b(digest_size=16)
     state.update(b"directed" if graph.directed else b"undirected")
-    encoded = [name.encode() for name in graph.ids]
-    state.update(np.fromiter(map(len, encoded), "<i8", len(encoded)).tobytes())
-    state.update(b"".join(encoded))
+    some = [
+        graph.ids[at : at + 65536] for at in range(0, graph.n_nodes, 65536)
+    ]  # all at once would double the ids
+    for names in some:
+        state.update(np.fromiter((len(name.encode()) for name in names), "<i8", len(names)))
+    for names in some:
+        state.update("".join(names).encode())
     state.update(graph.indptr.astype("<i8", copy=False).data)
     state.update(graph.indices.astype("<i4", copy=False).data)
     if graph.weights is not None:

@@ -16,6 +16,7 @@ Array: TypeAlias = NDArray[Any]
 
 _MOST_WORDS = 4  # ids of up to 8 * _MOST_WORDS bytes are sorted as numbers
 _SHORT = 16  # so many bytes of an id are its key; longer ones are hashed, and compared byte by byte
+_SOME = 1 << 16  # ids made at a time
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _LOW = np.int64(0xFFFFFFFF)
@@ -179,11 +180,13 @@ class Ids:
         order = self._order(data, offsets)
         rank = np.empty(n, np.int32)
         rank[order] = np.arange(n, dtype=np.int32)
-        spans = zip(offsets[:-1][order].tolist(), offsets[1:][order].tolist(), strict=True)
-        if data.isascii():
-            text = data.decode()
-            return tuple(text[a:b] for a, b in spans), rank
-        return tuple(data[a:b].decode() for a, b in spans), rank
+        text = data.decode() if data.isascii() else None
+        names: list[str] = []
+        for begin in range(0, n, _SOME):  # a list of ten million places would take more memory than the ids
+            some = order[begin : begin + _SOME]
+            spans = zip(offsets[some].tolist(), offsets[some + 1].tolist(), strict=True)
+            names += [text[a:b] for a, b in spans] if text else [data[a:b].decode() for a, b in spans]
+        return tuple(names), rank
 
     def _order(self, data: bytes, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         starts, lengths = offsets[:-1], np.diff(offsets)
