@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from ingest.report import Forecast, Limit, Progress, Report, write_rejects
+from ingest.report import Forecast, GraphCounts, Limit, Progress, Report, write_rejects
 from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
@@ -149,6 +149,7 @@ class Tally:
     unpruned: tuple[str, ...] = ()
     decoded: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+    graph: GraphCounts | None = None
     working_s: float = 0.0  # while the stages worked side by side
 
     def take(self, inputs: Sequence[Item | Rejected]) -> None:
@@ -205,6 +206,7 @@ class Tally:
             seconds=time.perf_counter() - started,
             limit=self.limit,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
+            graph=self.graph,
         )
 
 

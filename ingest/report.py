@@ -50,6 +50,19 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphCounts:
+    """What a graph holds: `merged` edges stood there again, `isolated` nodes have no edge."""
+
+    nodes: int
+    edges: int
+    directed: bool
+    weighted: bool
+    self_loops: int
+    merged: int
+    isolated: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The stage that the others waited for, and the share of the time that it was busy, from 0 to 1.
 
@@ -73,7 +86,7 @@ class Report:
     busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
     written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
-    why that cannot be said.
+    why that cannot be said. `graph` counts what a graph holds.
     """
 
     collection: str
@@ -98,6 +111,7 @@ class Report:
     limit: Limit | None = None
     forecast: Forecast | None = None
     no_forecast: str | None = None
+    graph: GraphCounts | None = None
 
     @property
     def written(self) -> int:
