@@ -206,7 +206,23 @@ def images(
         ),
     ] = "clip-ViT-B-32",
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
-    layer: Annotated[Optional[str], typer.Option(help="A hidden layer of a torchvision network.")] = None,  # noqa: UP045
+    layer: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME", help="A hidden layer of the network; see: nearkin models MODEL --layers."
+        ),
+    ] = None,
+    pooling: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="P", help="How positions become one vector: avg, gem, max or cls."),
+    ] = None,
+    query_prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="TEMPLATES",
+            help="CLIP: put a query's words into these: 'a photo of a {}.|a drawing of a {}.'",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
@@ -225,6 +241,8 @@ def images(
             model=model,
             weights=weights,
             layer=layer,
+            pooling=pooling,
+            query_prompt=query_prompt,
             space=space,
             prune=prune,
             dry_run=dry_run,

@@ -33,6 +33,8 @@ def images(
     model: str = PICTURE_MODEL,
     weights: str | Path | None = None,
     layer: str | None = None,
+    pooling: str | None = None,
+    query_prompt: str | None = None,
     space: str = "image",
     prune: bool = False,
     dry_run: bool = False,
@@ -47,8 +49,11 @@ def images(
         paths: a file or folder, or several.
         model: a CLIP model (words find pictures), `torchvision:NAME`, `timm:NAME`, or `patches`, which is learned
             from these pictures themselves and needs no download.
-        weights: a file of weights to use instead of the published ones (torchvision and timm).
-        layer: a hidden layer of a torchvision network to take the vectors from.
+        weights: a file of weights to use instead of the published ones.
+        layer: a hidden layer of the network to take the vectors from; `nearkin models MODEL --layers` lists them.
+        pooling: how the positions of a map become one vector: avg, gem, max or cls.
+        query_prompt: of a CLIP model, templates for the words of queries, divided by "|", each with {} where the
+            words go.
         space: where the vectors go.
         prune: remove records that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
@@ -62,9 +67,13 @@ def images(
     from ingest.sources.pictures import PictureFolder
 
     source = PictureFolder(listed(paths))
-    if model == "patches" and (weights is not None or layer is not None):
+    choice = ModelChoice(
+        None if weights is None else Path(weights), layer, pooling, query_prompt=query_prompt
+    )
+    chosen = choice != ModelChoice()
+    if model == "patches" and chosen:
         raise SourceError(
-            "patches takes neither weights nor a layer: it is learned from the pictures; leave them out"
+            "patches takes no weights, layer, pooling or prompt: it is learned from the pictures; leave them out"
         )
     from ingest.prepare import Decoded
 
@@ -80,16 +89,14 @@ def images(
 
     @cache
     def encoder() -> Encoder:
-        file = None if weights is None else Path(weights)
         device = load.Device(options.device, options.precision)
-        loaded = load.load_named(model, ModelChoice(weights=file, layer=layer), device=device)
+        loaded = load.load_named(model, choice, device=device)
         if "image" not in loaded.spec.accepts:
             raise SourceError(
                 f"'{model}' is a model for texts; name a picture model, such as {PICTURE_MODEL}"
             )
         return loaded
 
-    chosen = weights is not None or layer is not None
     if dry_run:
         with opened(collection, must_write=False) as there:
             known = None if there is None else there.spaces().get(space)
