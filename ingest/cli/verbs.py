@@ -242,9 +242,21 @@ def images(
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
     layer: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="A hidden layer, of those that `nearkin models M --layers` lists."),
+        typer.Option(
+            metavar="NAME", help="A hidden layer of the network; see: nearkin models MODEL --layers."
+        ),
     ] = None,
-    pooling: Annotated[Optional[str], typer.Option(help="avg, gem, max or cls.")] = None,  # noqa: UP045
+    pooling: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="P", help="How positions become one vector: avg, gem, max or cls."),
+    ] = None,
+    query_prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="TEMPLATES",
+            help="CLIP: put a query's words into these: 'a photo of a {}.|a drawing of a {}.'",
+        ),
+    ] = None,
     path: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="F", help="Of a list: the field that holds the picture's path."),
@@ -344,6 +356,7 @@ def images(
             weights=weights,
             layer=layer,
             pooling=pooling,
+            query_prompt=query_prompt,
             form=PictureFormat(path, id, text, root, frames, draft),
             thumbnails=thumbnails,
             learn=_learning(model, learn, epochs, flip, seed),

@@ -273,9 +273,18 @@ def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> N
 def models(
     model: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="MODEL", help="Which one to measure; all that are here if none is named."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Which one to measure (all that are here if none is named), or to look into.",
+        ),
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a short sample, and remember it.")] = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="List the layers of a picture network that --layer takes, with their shapes."
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
     as_json: JsonOption = False,
@@ -283,11 +292,19 @@ def models(
     """List the models that are on this machine with size and speed, and say how others are named."""
     from search.encoders.available import here
 
+    if layers:
+        if model is None or measure or (device, precision) != ("auto", "auto"):
+            raise typer.BadParameter("name one model, and nothing else", param_hint="--layers")
+        from search.encoders.load import layers_of
+
+        output.layers(layers_of(model), as_json=as_json)
+        return
     if measure:
         _measure([model] if model else None, device, precision)
     elif model or (device, precision) != ("auto", "auto"):
         raise typer.BadParameter(
-            "a model, a device or a precision is for --measure; add it", param_hint="--measure"
+            "a model is for --measure or --layers, a device or a precision for --measure; add it",
+            param_hint="--measure",
         )
     found = here()
     if as_json:
