@@ -180,7 +180,7 @@ class _Learner:
         self._both.eval()
         with torch.inference_mode(), autocast(self._device, self._dtype):
             rows = [
-                self.network.describe(normalised(some.to(self._device), self.levels)).to("cpu", torch.float64)
+                self.network.describe(normalised(some.to(self._device), self.levels)).cpu().double()
                 for some in torch.split(self._pixels, _AT_ONCE)
             ]
         features = torch.cat(rows).numpy()
