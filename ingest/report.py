@@ -129,7 +129,8 @@ class Options:
     """What all ingest verbs can be told beyond their main arguments.
 
     Args:
-        device: auto, cpu, cuda[:n] or mps.
+        device: auto, cpu, cuda[:n] or mps; or several of a kind with commas (cuda:0,cuda:1), each of which gets a
+            process of its own. auto takes all GPUs that there are.
         precision: auto, fp32, bf16 or fp16.
         passage_tokens: the longest passage, in tokens of the text model.
         passage_overlap: how many tokens two neighbouring passages share.

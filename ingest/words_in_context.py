@@ -17,7 +17,7 @@ from search.errors import SourceError
 from search.types import Part
 
 if TYPE_CHECKING:
-    from search.encoders.contextual_words import ContextualWordEncoder
+    from search.encoders.contract import TextModel
 
 _EMPTY = 1 / 1024  # of the memory for one handful is taken by a text that no part counts for
 _ANY_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -47,17 +47,17 @@ class WordsInContext:
     """
 
     def __init__(
-        self, encoder: Callable[[], ContextualWordEncoder], words: Sequence[str], tokens: int, overlap: int
+        self, reader: Callable[[], TextModel], words: Sequence[str], tokens: int, overlap: int
     ) -> None:
-        """Raises SourceError where a word is none."""
-        self._encoder = encoder
+        """Raises SourceError where a word is none; `reader` is the text model that reads the words."""
+        self._reader = reader
         self._pattern = words_pattern(words)
         self._tokens = tokens
         self._overlap = overlap
 
     def __call__(self, items: Sequence[Item]) -> list[Ready | Rejected]:
         texts = [item.record.text or "" for item in items]
-        reader = self._encoder().text
+        reader = self._reader()
         tokens = min(self._tokens, reader.max_tokens)
         overlap = min(2 * self._overlap, max((tokens - 1) // 2, 0))
         outcome: list[Ready | Rejected] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption
+from search.cli.verbs import HERE, CollectionOption, JsonOption
 from search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Remove what came from PATH before and is gone from it now.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (exit 1) if any input had to be skipped.")]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where models run: auto, cpu, cuda[:n] or mps; cuda:0,cuda:1 uses both, auto all GPUs.",
+    ),
+]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Space = Annotated[str, typer.Option("--space", metavar="S", help="Where the vectors go.")]
 
@@ -151,7 +158,7 @@ def text(
     ] = None,
     tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
     overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = 32,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
     prune: Prune = False,
@@ -207,7 +214,7 @@ def images(
     ] = "clip-ViT-B-32",
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
     layer: Annotated[Optional[str], typer.Option(help="A hidden layer of a torchvision network.")] = None,  # noqa: UP045
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
     prune: Prune = False,

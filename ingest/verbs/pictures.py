@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ingest import pipeline
 from ingest.pipeline import Job
 from ingest.report import Options, Report
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.workers import several
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import ModelChoice
@@ -78,32 +78,31 @@ def images(
             job = Job(space, model, lambda: patches, Decoded(), "pictures", learned, prune)
             return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
 
-    @cache
-    def encoder() -> Encoder:
+    def loaded() -> Encoder:
         file = None if weights is None else Path(weights)
         device = load.Device(options.device, options.precision)
-        loaded = load.load_named(model, ModelChoice(weights=file, layer=layer), device=device)
-        if "image" not in loaded.spec.accepts:
-            raise SourceError(
-                f"'{model}' is a model for texts; name a picture model, such as {PICTURE_MODEL}"
-            )
-        return loaded
+        made = several.load(model, ModelChoice(weights=file, layer=layer), device)
+        if "image" in made.spec.accepts:
+            return made
+        several.end(made)
+        raise SourceError(f"'{model}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
 
     chosen = weights is not None or layer is not None
-    if dry_run:
-        with opened(collection, must_write=False) as there:
-            known = None if there is None else there.spaces().get(space)
-            if model == "patches":
-                _refuse_if_not_patches(known)
-            elif known is not None and (chosen or known.encoder.model != model):
-                with suppress(ModelError, MissingExtra):  # the counts can be had all the same
-                    check_same(known, encoder().spec)
-            return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
-    job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
-    started = time.perf_counter()
-    with filled(collection, job, chosen=chosen) as there:
-        loading_s = time.perf_counter() - started
-        return pipeline.fill(there, source, job, options.progress).after("load", loading_s)
+    with several.lent(loaded) as encoder:
+        if dry_run:
+            with opened(collection, must_write=False) as there:
+                known = None if there is None else there.spaces().get(space)
+                if model == "patches":
+                    _refuse_if_not_patches(known)
+                elif known is not None and (chosen or known.encoder.model != model):
+                    with suppress(ModelError, MissingExtra):  # the counts can be had all the same
+                        check_same(known, encoder().spec)
+                return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
+        job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
+        started = time.perf_counter()
+        with filled(collection, job, chosen=chosen) as there:
+            loading_s = time.perf_counter() - started
+            return pipeline.fill(there, source, job, options.progress).after("load", loading_s)
 
 
 def _refuse_if_not_patches(there: Space | None) -> None:

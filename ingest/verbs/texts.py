@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from ingest.pipeline import Job
 from ingest.report import Level, Options, Report
 from ingest.sources.load import BY_NAME, STDIN, TextFormat
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.workers import several
+from ingest.workers.several import lent
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import PUBLISHED, ModelChoice
@@ -100,12 +101,14 @@ def text(
         run = WordsRun(space, model, choice, level, learning or WordSettings(), prune, options)
         return static_text(collection, source, run, settings, dry_run=dry_run)
     if level is Level.WORD:
-        from ingest.verbs.occurrences import occurrences
+        from ingest.verbs.occurrences import occurrences, word_model, word_name
 
-        job = occurrences(space, model, choice, words, prune=prune, options=options)
-    else:
-        job = _passages(space, model, choice, settings, prune=prune, options=options)
-    return _run(collection, source, job, choice, options, dry_run=dry_run)
+        with lent(lambda: word_model(model, choice, options)) as encoder:
+            job = occurrences(space, word_name(model), encoder, words, prune=prune, options=options)
+            return _run(collection, source, job, choice, options, dry_run=dry_run)
+    with lent(lambda: _text_model(model, choice, options)) as encoder:
+        job = _passages(space, model, encoder, settings, prune=prune, options=options)
+        return _run(collection, source, job, choice, options, dry_run=dry_run)
 
 
 def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
@@ -119,20 +122,27 @@ def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
         raise SourceError("word vectors are stored of all the words that stand in the texts; leave words out")
 
 
+def _text_model(model: str, choice: ModelChoice, options: Options) -> TextModel:
+    from search.encoders.contract import TextModel
+
+    loaded = several.load(model, choice, load.Device(options.device, options.precision))
+    if isinstance(loaded, TextModel):
+        return loaded
+    several.end(loaded)
+    raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
+
+
 def _passages(
-    space: str, model: str, choice: ModelChoice, settings: str, *, prune: bool, options: Options
+    space: str,
+    model: str,
+    encoder: Callable[[], TextModel],
+    settings: str,
+    *,
+    prune: bool,
+    options: Options,
 ) -> Job:
     """What is to be done at the level of passages."""
     from ingest.prepare import Known, Passages
-
-    @cache
-    def encoder() -> TextModel:
-        from search.encoders.contract import TextModel
-
-        loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
-        if not isinstance(loaded, TextModel):
-            raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
-        return loaded
 
     prepare = Known(Passages(encoder, options.passage_tokens, options.passage_overlap), encoder)
     return Job(space, model, encoder, prepare, settings, prune=prune)
