@@ -46,6 +46,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
                     "dim": space.dim,
                     "metric": space.metric.value,
                     "accepts": list(space.encoder.accepts),
+                    "options": dict(space.encoder.options),
                     "records": records,
                     "vectors": parts,
                     "deleted": reads.rows_in(transaction, space) - parts,

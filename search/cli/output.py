@@ -140,6 +140,11 @@ def info(told: Mapping[str, Any]) -> None:
             "1 (exact)" if exact else f"{index['recall']:.3f}",
         )
     out.print(table)
+    for space in told["spaces"]:
+        for role in ("query", "document"):
+            if prompt := space["options"].get(f"{role}_prompt"):
+                said = json.dumps(prompt, ensure_ascii=False)
+                out.print(escape(f"{space['name']}: before each {role} stands {said}"), soft_wrap=True)
 
 
 def models(found: Sequence[Mapping[str, Any]]) -> None:
