@@ -23,6 +23,7 @@ from search.query import ask, plan
 from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options, asked, pictures, texts, weights
+from search.query.request import ids as request_ids
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import as_floats, checked
@@ -129,8 +130,7 @@ class Collection:
                 if where is not None:
                     keys = _conditions().matching(transaction, where).tolist()
                 else:
-                    wanted = [ids] if isinstance(ids, str) else list(ids or ())
-                    keys = sorted(reads.keys_of(transaction, wanted).values())
+                    keys = sorted(reads.keys_of(transaction, request_ids(ids, "ids")).values())
             return writer.delete(keys) if keys else 0
 
     @contextmanager
@@ -151,9 +151,10 @@ class Collection:
         """The records of these ids, in their order; None for an id that is not there.
 
         Raises:
+            QueryError: an id is no string.
             CollectionCorrupt: a record does not match its checksum.
         """
-        wanted = [ids] if isinstance(ids, str) else list(ids)
+        wanted = request_ids(ids, "ids")
         with self._database.reading() as transaction:
             found = reads.records_of(transaction, wanted)
             for id in wanted:
@@ -258,7 +259,11 @@ class Collection:
         if effort is not None and way == "like":
             raise QueryError("by like it is not said how hard an index looks; leave effort out")
         if way == "like":
-            return self._asker.recommend([str(like)], [], weights(space), 0.0, options)
+            if not isinstance(like, str):
+                raise QueryError(
+                    f"like is a {type(like).__name__}; give one id, or several to recommend(likes=…)"
+                )
+            return self._asker.recommend([like], [], weights(space), 0.0, options)
         if way == "vector":
             single, rows = ask.vectors(vector)
             answers = self._asker.by_vector(rows, space, options)
@@ -295,8 +300,7 @@ class Collection:
             QueryError, FilterError, UnknownSpace: see their messages.
         """
         options = Options(k, where, explain)
-        liked = [likes] if isinstance(likes, str) else list(likes)
-        disliked = [dislikes] if isinstance(dislikes, str) else list(dislikes)
+        liked, disliked = request_ids(likes, "likes"), request_ids(dislikes, "dislikes")
         if not liked:
             raise QueryError("recommend needs at least one like; give the id of a stored record")
         if not 0 <= diversity <= 1:

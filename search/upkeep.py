@@ -58,7 +58,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
             "format": migrations.version(transaction),
             "commit": state.commit_seq,
             "records": transaction.value("select count(*) from record"),
-            "fields": list(reads.fields(transaction)),
+            "fields": list(reads.living_fields(transaction)),
             "indexed_fields": fields.declared(transaction),
             "bytes": size_on_disk(layout),
             "spaces": spaces,

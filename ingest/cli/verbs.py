@@ -34,7 +34,9 @@ Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or
 Space = Annotated[str, typer.Option("--space", metavar="S", help="Where the vectors go.")]
 
 
-def _options(device: str, precision: str, bars: Progress, tokens: int = 256, overlap: int = 32) -> Options:
+def _options(
+    device: str, precision: str, bars: Progress, tokens: int | None = None, overlap: int | None = None
+) -> Options:
     from ingest.report import Options
 
     return Options(device, precision, tokens, overlap, bars)
@@ -156,8 +158,13 @@ def text(
             help="What standard input or the named files are, whatever their names: csv, jsonl.gz …",
         ),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
-    overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = 32,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="The longest passage, in tokens.", show_default="256, or what the model sees"),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Tokens that neighbouring passages share.", show_default="32")
+    ] = None,
     device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,

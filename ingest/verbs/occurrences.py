@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from ingest.passages import Lengths
 from ingest.pipeline import Job
 from ingest.report import Options
 from ingest.words_in_context import WordsInContext
@@ -41,12 +42,13 @@ def occurrences(
         SourceError: one of `words` is none.
     """
     chosen = json.dumps(sorted({word.strip().casefold() for word in words}))
-    settings = f"words {options.passage_tokens} {options.passage_overlap} {chosen}"
+    lengths = Lengths(options.passage_tokens, options.passage_overlap)
+    settings = f"words {lengths} {chosen}"
 
     def reader() -> TextModel:
         found = reader_of(encoder())
         assert found is not None
         return found
 
-    prepare = WordsInContext(reader, words, options.passage_tokens, options.passage_overlap)
+    prepare = WordsInContext(reader, words, lengths)
     return Job(space, model, encoder, prepare, settings, prune=prune)

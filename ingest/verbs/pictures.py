@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,10 +94,14 @@ def images(
                 known = None if there is None else there.spaces().get(space)
                 if model == "patches":
                     _refuse_if_not_patches(known)
-                elif known is not None and (chosen or known.encoder.model != model):
-                    with suppress(ModelError, MissingExtra):  # the counts can be had all the same
+                why = None
+                if model != "patches" and known is not None and (chosen or known.encoder.model != model):
+                    try:
                         check_same(known, encoder().spec)
-                return pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
+                    except (ModelError, MissingExtra) as error:  # the counts can be had all the same
+                        why = str(error)
+                told = pipeline.forecast(there, source, (space, model, "pictures"), prune=prune)
+                return told if why is None else replace(told, no_forecast=why)
         job = Job(space, model, encoder, Decoded(), "pictures", prune=prune)
         started = time.perf_counter()
         with filled(collection, job, chosen=chosen) as there:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import pipeline
+from ingest.passages import Lengths
 from ingest.pipeline import Job
 from ingest.report import Level, Options, Report
 from ingest.sources.load import BY_NAME, STDIN, TextFormat
-from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.verbs.opening import DEFAULT, Paths, check_address, emptied, filled, listed, opened
 from ingest.workers import several
 from ingest.workers.several import lent
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import PUBLISHED, ModelChoice
-from search.errors import MissingExtra, ModelError, SourceError
+from search.errors import MissingExtra, ModelError, NearkinError, SourceError
 from search.writer import check_same
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def text(
     from ingest.sources.load import text_source
 
     files = listed(paths)
+    _check_names(text, id)
     level = Level.named(level)
     static = load.is_static(model)
     _check_words(words, level, static=static)
@@ -90,10 +92,11 @@ def text(
         raise ModelError(f"'{model}' is not learned from texts; leave out how words are learned")
     if prune and STDIN in files:
         raise SourceError("what is missing from standard input is not gone; leave out --prune")
-    source = text_source(files, text=text, id=id, form=form)
-    settings = f"passages {options.passage_tokens} {options.passage_overlap}"
     if space is None:
         space = "words" if level is Level.WORD else "text"
+    known = emptied(collection, space) if prune else frozenset()
+    source = text_source(files, text=text, id=id, form=form, may_be_empty=known)
+    settings = f"passages {Lengths(options.passage_tokens, options.passage_overlap)}"
     if static:
         from ingest.learn.words.settings import WordSettings
         from ingest.verbs.words import WordsRun, static_text
@@ -111,6 +114,12 @@ def text(
         return _run(collection, source, job, choice, options, dry_run=dry_run)
 
 
+def _check_names(text: object, id: object) -> None:
+    for what, named in (("text", text), ("id", id)):
+        if named is not None and not isinstance(named, str):
+            raise SourceError(f"{what} is a {type(named).__name__}; give the name of a field as a string")
+
+
 def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
     if isinstance(words, str):
         raise SourceError("words is one string; give a list of words")
@@ -125,11 +134,16 @@ def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
 def _text_model(model: str, choice: ModelChoice, options: Options) -> TextModel:
     from search.encoders.contract import TextModel
 
+    lengths = Lengths(options.passage_tokens, options.passage_overlap)
     loaded = several.load(model, choice, load.Device(options.device, options.precision))
-    if isinstance(loaded, TextModel):
-        return loaded
-    several.end(loaded)
-    raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
+    try:
+        if not isinstance(loaded, TextModel):
+            raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
+        lengths.within(loaded.max_tokens, model)  # before anything is stored
+    except NearkinError:
+        several.end(loaded)
+        raise
+    return loaded
 
 
 def _passages(
@@ -144,7 +158,8 @@ def _passages(
     """What is to be done at the level of passages."""
     from ingest.prepare import Known, Passages
 
-    prepare = Known(Passages(encoder, options.passage_tokens, options.passage_overlap), encoder)
+    lengths = Lengths(options.passage_tokens, options.passage_overlap)
+    prepare = Known(Passages(encoder, lengths), encoder)
     return Job(space, model, encoder, prepare, settings, prune=prune)
 
 
@@ -162,13 +177,18 @@ def _run(
 
         with opened(collection, must_write=False) as there:
             known = None if there is None else there.spaces().get(job.space)
+            check_address(known, job.model, choice)
+            why = None
             if known is not None and (choice != PUBLISHED or known.encoder.model != job.model):
-                with suppress(
-                    ModelError, MissingExtra
-                ):  # told with the forecast; the counts can be had all the same
+                try:
                     check_same(known, job.encoder().spec)
+                except (ModelError, MissingExtra) as error:  # the counts can be had all the same
+                    why = str(error)
             wanted = (job.space, job.model, job.settings)
-            return pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
+            told = pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
+            return told if why is None else replace(told, no_forecast=why)
+    with opened(collection, must_write=False) as there:
+        check_address(None if there is None else there.spaces().get(job.space), job.model, choice)
     started = time.perf_counter()
     with filled(collection, job, chosen=choice != PUBLISHED) as open_one:
         loading_s = time.perf_counter() - started

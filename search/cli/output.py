@@ -60,7 +60,13 @@ def in_context(hit: Hit) -> None:
     if before or after:
         match = f"[[ {match} ]]"
     told = Text(f"{before} " if before else "", style="dim").append(match, style="not dim")
-    console().print(Padding(told.append(f" {after}" if after else ""), (0, 0, 1, 2)))
+    told.append(f" {after}" if after else "")
+    out = console()
+    if out.is_terminal:
+        out.print(Padding(told, (0, 0, 1, 2)))
+    else:  # a program wraps its lines itself
+        out.print(Text("  ").append(told), soft_wrap=True)
+        out.print()
 
 
 def senses(found: Sequence[Sense]) -> None:

@@ -122,10 +122,19 @@ def completed(options: TextOptions, checkpoint: Checkpoint) -> TextOptions:
         pooling = card.pooling
     return replace(
         options,
+        layer=None if options.layer is None else in_order(options.layer),
         query_prompt=query if options.query_prompt is None else options.query_prompt,
         document_prompt=document if options.document_prompt is None else options.document_prompt,
         pooling=pooling,
     )
+
+
+def in_order(layers: str) -> str:
+    """The same layers as they are kept: "-1,-2" is "-2,-1". What is no list of numbers is left as it is."""
+    try:
+        return ",".join(map(str, sorted(int(word) for word in layers.split(","))))
+    except ValueError:
+        return layers
 
 
 def load_model(

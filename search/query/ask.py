@@ -304,7 +304,11 @@ class Asker:
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
-        said = [[{"scores": scores} for scores in chosen.scores]] if options.explain else None
+        said = (
+            [[{"scores": scores, "plans": chosen.plans} for scores in chosen.scores]]
+            if options.explain
+            else None
+        )
         return run.hits(
             transaction,
             self._lately,
