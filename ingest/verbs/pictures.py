@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ingest.pipeline import Job
 from ingest.report import Options, Report
 from ingest.verbs.learned_pictures import asked, foretold, learned_images
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.workers import several
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import ModelChoice
@@ -98,21 +98,22 @@ def images(
             return learned_images(there, intake, learning, space, prune=prune)
     name = PICTURE_MODEL if model is None else model
 
-    @cache
-    def encoder() -> Encoder:
-        loaded = load.load_named(name, choice, device=load.Device(options.device, options.precision))
-        if "image" not in loaded.spec.accepts:
-            raise SourceError(f"'{name}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
-        return loaded
+    def loaded() -> Encoder:
+        made = several.load(name, choice, load.Device(options.device, options.precision))
+        if "image" in made.spec.accepts:
+            return made
+        several.end(made)
+        raise SourceError(f"'{name}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
 
-    job = intake.job(space, name, encoder, prune=prune)
     chosen = choice != ModelChoice()
-    if dry_run:
-        return _forecast(collection, intake, job, chosen=chosen)
-    started = time.perf_counter()
-    with filled(collection, job, chosen=chosen) as there:
-        loading_s = time.perf_counter() - started
-        return intake.fill(there, job).after("load", loading_s)
+    with several.lent(loaded) as encoder:
+        job = intake.job(space, name, encoder, prune=prune)
+        if dry_run:
+            return _forecast(collection, intake, job, chosen=chosen)
+        started = time.perf_counter()
+        with filled(collection, job, chosen=chosen) as there:
+            loading_s = time.perf_counter() - started
+            return intake.fill(there, job).after("load", loading_s)
 
 
 def _forecast(collection: Collection | str | Path, intake: Intake, job: Job, *, chosen: bool) -> Report:

@@ -63,7 +63,13 @@ def in_context(hit: Hit) -> None:
     if before or after:
         match = f"[[ {match} ]]"
     told = Text(f"{before} " if before else "", style="dim").append(match, style="not dim")
-    console().print(Padding(told.append(f" {after}" if after else ""), (0, 0, 1, 2)))
+    told.append(f" {after}" if after else "")
+    out = console()
+    if out.is_terminal:
+        out.print(Padding(told, (0, 0, 1, 2)))
+    else:  # a program wraps its lines itself
+        out.print(Text("  ").append(told), soft_wrap=True)
+        out.print()
 
 
 def senses(found: Sequence[Sense]) -> None:
@@ -146,6 +152,11 @@ def info(told: Mapping[str, Any]) -> None:
             "1 (exact)" if exact else f"{index['recall']:.3f}",
         )
     out.print(table)
+    for space in told["spaces"]:
+        for role in ("query", "document"):
+            if prompt := space["options"].get(f"{role}_prompt"):
+                said = json.dumps(prompt, ensure_ascii=False)
+                out.print(escape(f"{space['name']}: before each {role} stands {said}"), soft_wrap=True)
 
 
 def layers(found: Sequence[Layer], *, as_json: bool) -> None:

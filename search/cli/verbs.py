@@ -239,11 +239,14 @@ def delete(
     """Delete records, by id or all that match."""
     must_exist(collection)
     with opened(collection, "rw") as there:
+        missing = [id for id in dict.fromkeys(ids or []) if there.get(id) == [None]]
         n = there.delete(ids or None, where=where)
     if as_json:
-        output.document({"deleted": n})
-    else:
-        output.console().print(f"{n:,} records deleted")
+        output.document({"deleted": n} | ({"missing": missing} if ids else {}))
+        return
+    output.console().print(f"{n:,} records deleted")
+    if missing:
+        raise UnknownRecord(f"no record has the id {', '.join(missing)}; list them with: nearkin export")
 
 
 def info(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
@@ -314,7 +317,8 @@ def models(
     output.console().print(
         "By name, fetched when first used: any Hugging Face text encoder, clip-ViT-B-32 and its kin,\n"
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
-        "Learned from your data: patches, node2vec, deepwalk."
+        "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
+        "Learned from your data: patches, word2vec, glove, node2vec, deepwalk."
     )
 
 

@@ -252,6 +252,15 @@ def layers_of(model: str) -> list[Layer]:
     )
 
 
+def computes_here(model: str) -> bool:
+    """Whether a model is a network that computes on a device; else it runs elsewhere, or only looks vectors up."""
+    if model.partition(":")[0] == "openai" or is_static(model):
+        return False
+    from search.encoders.distilled import is_distilled
+
+    return not is_distilled(model)
+
+
 def is_static(model: str) -> bool:
     """Whether this names a file of word vectors, or a method that learns them from texts (word2vec, glove)."""
     path = Path(model).expanduser()

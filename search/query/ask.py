@@ -412,7 +412,7 @@ class Asker:
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
         said = None
         if options.explain:
-            said = [[{"scores": scores, **(told or {})} for scores in chosen.scores]]
+            said = [[{"scores": scores, "plans": chosen.plans, **(told or {})} for scores in chosen.scores]]
         return run.hits(
             transaction,
             self._lately,
