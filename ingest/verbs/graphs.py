@@ -20,7 +20,7 @@ from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
 from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError
-from search.types import WHOLE, EncoderSpec, Record
+from search.types import WHOLE, EncoderSpec, Json, Record
 from search.vectors import Vectors
 from search.writer import check_trainable
 
@@ -126,11 +126,15 @@ def graph(
 
 
 def _nodes(read: GraphFile, origin: str) -> Iterator[Item]:
+    def digest(attributes: dict[str, Json] | None) -> bytes:
+        told = json.dumps(attributes, sort_keys=True).encode()
+        return hashlib.blake2b(read.digest + told, digest_size=16).digest()
+
+    plain = digest(None)
     for id in read.graph.ids:
         attributes = read.attributes.get(id)
         record = Record(id, kind="node", metadata=attributes)
-        told = json.dumps(attributes, sort_keys=True).encode()
-        yield Item(record, origin, hashlib.blake2b(read.digest + told, digest_size=16).digest())
+        yield Item(record, origin, plain if attributes is None else digest(attributes))
 
 
 def _one_graph(collection: Collection, space: str, origin: str) -> None:
