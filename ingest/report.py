@@ -156,17 +156,18 @@ class Options:
     """What all ingest verbs can be told beyond their main arguments.
 
     Args:
-        device: auto, cpu, cuda[:n] or mps.
+        device: auto, cpu, cuda[:n] or mps; or several of a kind with commas (cuda:0,cuda:1), each of which gets a
+            process of its own. auto takes all GPUs that there are.
         precision: auto, fp32, bf16 or fp16.
-        passage_tokens: the longest passage, in tokens of the text model.
-        passage_overlap: how many tokens two neighbouring passages share.
+        passage_tokens: the longest passage, in tokens of the text model; None is 256, or what the model sees.
+        passage_overlap: how many tokens two neighbouring passages share; None is 32, or what is below half of them.
         progress: is told how the run goes on.
     """
 
     device: str = "auto"
     precision: str = "auto"
-    passage_tokens: int = 256
-    passage_overlap: int = 32
+    passage_tokens: int | None = None
+    passage_overlap: int | None = None
     progress: Progress = QUIET
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption
+from search.cli.verbs import HERE, CollectionOption, JsonOption
 from search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Remove what came from PATH before and is gone from it now.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (exit 1) if any input had to be skipped.")]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where models run: auto, cpu, cuda[:n] or mps; cuda:0,cuda:1 uses both, auto all GPUs.",
+    ),
+]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Space = Annotated[str, typer.Option("--space", metavar="S", help="Where the vectors go.")]
 
@@ -37,7 +44,9 @@ _STAGES = {
 }
 
 
-def _options(device: str, precision: str, bars: Progress, tokens: int = 256, overlap: int = 32) -> Options:
+def _options(
+    device: str, precision: str, bars: Progress, tokens: int | None = None, overlap: int | None = None
+) -> Options:
     from ingest.report import Options
 
     return Options(device, precision, tokens, overlap, bars)
@@ -179,9 +188,14 @@ def text(
             help="What standard input or the named files are, whatever their names: csv, jsonl.gz …",
         ),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
-    overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = 32,
-    device: DeviceOption = "auto",
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="The longest passage, in tokens.", show_default="256, or what the model sees"),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Tokens that neighbouring passages share.", show_default="32")
+    ] = None,
+    device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
     prune: Prune = False,
@@ -242,9 +256,21 @@ def images(
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
     layer: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="A hidden layer, of those that `nearkin models M --layers` lists."),
+        typer.Option(
+            metavar="NAME", help="A hidden layer of the network; see: nearkin models MODEL --layers."
+        ),
     ] = None,
-    pooling: Annotated[Optional[str], typer.Option(help="avg, gem, max or cls.")] = None,  # noqa: UP045
+    pooling: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="P", help="How positions become one vector: avg, gem, max or cls."),
+    ] = None,
+    query_prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="TEMPLATES",
+            help="CLIP: put a query's words into these: 'a photo of a {}.|a drawing of a {}.'",
+        ),
+    ] = None,
     path: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="F", help="Of a list: the field that holds the picture's path."),
@@ -321,7 +347,7 @@ def images(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="How many objects are kept of a picture.", show_default="16"),
     ] = None,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
     prune: Prune = False,
@@ -344,6 +370,7 @@ def images(
             weights=weights,
             layer=layer,
             pooling=pooling,
+            query_prompt=query_prompt,
             form=PictureFormat(path, id, text, root, frames, draft),
             thumbnails=thumbnails,
             learn=_learning(model, learn, epochs, flip, seed),
