@@ -139,12 +139,18 @@ def test_isolated_nodes_change_nothing_for_the_others() -> None:
 
 
 def test_unknown_methods_and_bad_settings_are_refused() -> None:
-    with pytest.raises(ModelUnavailable, match="'line'; use node2vec or deepwalk"):
+    with pytest.raises(
+        ModelUnavailable, match="'line'; use node2vec, deepwalk, prone, cleora, eigenmaps or lle"
+    ):
         load_trainer("line")
     with pytest.raises(ModelError, match="dim is 0"):
         load_trainer("node2vec", NodeSettings(dim=0))
     with pytest.raises(ModelError, match=r"deepwalk has p = q = 1, not 2\.0 and 1\.0"):
         load_trainer("deepwalk", NodeSettings(p=2.0))
+    with pytest.raises(ModelError, match="prone takes no walks; leave it out, or use node2vec"):
+        load_trainer("prone", NodeSettings(walks=3))
+    with pytest.raises(ModelError, match="lle takes no device"):
+        load_trainer("lle", NodeSettings(device="cuda"))
 
 
 def test_settings_reach_the_trainer() -> None:
