@@ -123,7 +123,7 @@ def test_directed_edges_count_in_both_directions() -> None:
 
 def test_products_are_right_for_any_threads() -> None:
     rng = np.random.default_rng(0)
-    left = scipy.sparse.random(5000, 300, 0.01, format="csr", dtype=np.float32, rng=rng)
+    left = scipy.sparse.random(5000, 300, 0.01, format="csr", dtype=np.float32, random_state=0)
     right = rng.standard_normal((300, 20), np.float32)
     found = []
     for threads in (1, 2, 8):

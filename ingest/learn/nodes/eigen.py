@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+import scipy.sparse.csgraph
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
@@ -39,7 +40,8 @@ class Eigenmaps(SpectralTrainer):
         found = _smallest(
             lambda x: x - near @ x + 3.0 * (trivial @ (trivial.T @ x)), trivial.shape, self.settings, progress
         )
-        return (found * (np.sqrt(degree.sum()) * degree**-0.5)[:, None]).astype(np.float32)
+        scaled: NDArray[np.float32] = (found * np.sqrt(degree.sum() / degree)[:, None]).astype(np.float32)
+        return scaled
 
 
 class LocallyLinear(SpectralTrainer):
@@ -66,7 +68,8 @@ class LocallyLinear(SpectralTrainer):
             self.settings,
             progress,
         )
-        return (found * np.sqrt(n)).astype(np.float32)
+        scaled: NDArray[np.float32] = (found * np.sqrt(n)).astype(np.float32)
+        return scaled
 
 
 def _constants(matrix: Sparse, values: NDArray[np.float64]) -> Sparse:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.csgraph
 from numba import njit
 from numpy.typing import NDArray
 
@@ -113,8 +114,7 @@ def scaled(matrix: Sparse, rows: NDArray[np.float64]) -> Sparse:
 def unit_rows(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """The rows divided by their length; rows of zeros stay."""
     lengths = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))[:, None]
-    result: NDArray[np.float32] = matrix / np.where(lengths > 0, lengths, 1)
-    return result
+    return (matrix / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
 
 
 Times: TypeAlias = Callable[[Sparse, NDArray[np.float32]], NDArray[np.float32]]
