@@ -115,7 +115,7 @@ def test_a_batch_is_a_step_along_the_gradient_and_frequent_rows_take_a_mean() ->
     moved = {}
     for count in (4, 8):
         model = TorchSkipGram(np.full(9, 5), settings, CPU)
-        model.learn(often[:count], 0, 0.01)
+        model.learn(model.drawn(often[:count], 0), 0.01)
         # All input vectors are as at the start, so each output vector moves along half the sum of its centers.
         centers, outputs = torch.from_numpy(model.vectors()), model.contexts()
         numbers = torch.arange(count)
