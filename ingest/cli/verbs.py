@@ -241,7 +241,10 @@ def graph(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "--method", metavar="M", help="node2vec, deepwalk, prone, cleora, eigenmaps or lle."
+            "--model",
+            "--method",
+            metavar="M",
+            help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
         ),
     ] = "node2vec",
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,

@@ -67,7 +67,7 @@ def graph(
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
         path: the file.
-        method: node2vec, deepwalk, prone, cleora, eigenmaps or lle.
+        method: node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.
         settings: dimensions, walks, p and q and the like, as far as the method knows them; None takes the usual ones.
         edges: whether edges have a direction, and which columns hold them; read from the file where it says so.
         space: where the vectors go; one graph a space.

@@ -43,9 +43,12 @@ def make_graph(kind: str) -> Graph:
 @pytest.mark.parametrize(
     ("p", "q"), [(1, 1), (0.25, 0.25), (0.25, 4), (4, 0.5), (1, 500), (1000, 1), (0.001, 1)]
 )
-def test_walks_are_those_of_the_compiled_trainer(kind: str, p: float, q: float, device: str) -> None:
+@pytest.mark.parametrize("gamma", [None, 0.5])
+def test_walks_are_those_of_the_compiled_trainer(
+    kind: str, p: float, q: float, device: str, gamma: float | None
+) -> None:
     """Whose steps have the exact chances; p and q of 500 make it draw from the exact ones after many rejections."""
-    settings = WalkSettings(walks=3, length=25, p=p, q=q, seed=7)
+    settings = WalkSettings(walks=3, length=25, p=p, q=q, seed=7, gamma=gamma)
     graph = make_graph(kind)
     walker = Walker(graph, settings)
     expected = walker.walk(5, walker.n_walks - 5)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from ingest.learn.nodes.contract import NodeTrainer
 from search.errors import ModelError, ModelUnavailable
 
-WALKING = ("node2vec", "deepwalk")
+WALKING = ("node2vec", "node2vec+", "deepwalk")
 METHODS = (*WALKING, "prone", "cleora", "eigenmaps", "lle")
 
 
@@ -48,7 +48,7 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
     if method not in WALKING:
         return _spectral(method, settings)
     # numba and its compiled code are loaded here and not before: most runs never train on a graph.
-    from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec
+    from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec, Node2VecPlus
     from ingest.learn.nodes.skipgram import SkipGramSettings
     from ingest.learn.nodes.walks import WalkSettings
 
@@ -64,8 +64,8 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
 
         return TorchNode2Vec(walks, learning, device=settings.device, family=method)
-    trainer = Node2Vec if method == "node2vec" else DeepWalk
-    return trainer(walks, learning, threads=settings.threads)
+    trainers = {trainer.family: trainer for trainer in (Node2Vec, Node2VecPlus, DeepWalk)}
+    return trainers[method](walks, learning, threads=settings.threads)
 
 
 def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:

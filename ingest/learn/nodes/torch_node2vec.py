@@ -9,7 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from ingest.learn.nodes.contract import Graph
-from ingest.learn.nodes.node2vec import COUNTED_TOKENS, DeepWalk, Node2Vec, refuse_bias, without_isolated
+from ingest.learn.nodes.node2vec import (
+    COUNTED_TOKENS,
+    DeepWalk,
+    Node2Vec,
+    Node2VecPlus,
+    refuse_bias,
+    with_gamma,
+    without_isolated,
+)
 from ingest.learn.nodes.skipgram import SkipGramSettings
 from ingest.learn.nodes.torch_skipgram import Drawn, TorchSkipGram
 from ingest.learn.nodes.torch_walks import TorchWalker
@@ -31,7 +39,7 @@ class TorchNode2Vec(Node2Vec):
         walks: how walks are taken.
         learning: how vectors are learned from them.
         device: cpu, cuda or cuda:N.
-        family: "node2vec", or "deepwalk" for first-order walks alone.
+        family: "node2vec", "node2vec+", or "deepwalk" for first-order walks alone.
     """
 
     def __init__(
@@ -44,6 +52,8 @@ class TorchNode2Vec(Node2Vec):
     ) -> None:
         if family == DeepWalk.family:
             refuse_bias(walks)
+        elif family == Node2VecPlus.family:
+            walks = with_gamma(walks)
         self.family = family
         self.device = choose_device(device)
         if self.device.type == "mps":  # it has no 64-bit floats, which second-order walks need
