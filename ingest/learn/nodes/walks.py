@@ -198,7 +198,7 @@ def _place(indices: Array, low: int, high: int, node: int) -> int:
 
 
 @njit(inline="always")
-def _edge(rows: Rows, before: int, node: int) -> int:
+def _edge(rows: Rows, before: int, node: int) -> Any:
     """Where the edge from `before` to `node` stands, or its twin in the other row; -1 if there is none."""
     low, high = rows.indptr[before], rows.indptr[before + 1]
     if not rows.directed:  # an edge stands in both rows: search the shorter one
