@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ingest.learn.nodes.contract import Graph
+from ingest.learn.nodes.load import NodeSettings, load_trainer
 from ingest.learn.nodes.node2vec import Node2Vec
 from ingest.learn.nodes.skipgram import SkipGramSettings
 from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
@@ -172,5 +173,9 @@ def device_rows(
     yield from training(graph, name, WalkSettings(walks=1), device, threads)
     if profile:
         yield from stages(graph, device, WalkSettings(walks=1))
+    for method in ("prone", "cleora"):
+        solver = load_trainer(method, NodeSettings(threads=threads))
+        seconds, _ = waited(torch.device("cpu"), lambda solver=solver: solver.fit(graph))
+        yield Row(f"{name}: {method}, {threads} threads", seconds, "")
     yield from training(graph, name, WalkSettings(walks=10), device, 0)
     yield from training(graph, name, WalkSettings(walks=10, p=0.25, q=4.0), device, 0)

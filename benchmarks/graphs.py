@@ -31,14 +31,14 @@ Result = TypeVar("Result")
 
 
 def planted(
-    n_nodes: int, per_node: int, n_blocks: int, seed: int
+    n_nodes: int, per_node: int, n_blocks: int, seed: int, share: float = 0.8
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ends of n_nodes * per_node edges; four in five stay inside a block, and low numbers have more of them."""
+    """Ends of n_nodes * per_node edges; this share stays inside a block, and low numbers have more of them."""
     rng = np.random.default_rng(seed)
     n = n_nodes * per_node
     sources = (n_nodes * rng.random(n) ** 2).astype(np.int64)
     targets = (n_nodes * rng.random(n) ** 2).astype(np.int64)
-    inside = rng.random(n) < 0.8
+    inside = rng.random(n) < share
     targets[inside] += sources[inside] % n_blocks - targets[inside] % n_blocks
     return sources, np.clip(targets, 0, n_nodes - 1)
 

@@ -425,7 +425,13 @@ def graph(
     collection: CollectionOption = HERE,
     space: Space = "graph",
     model: Annotated[
-        str, typer.Option("--model", "--method", metavar="M", help="node2vec or deepwalk.")
+        str,
+        typer.Option(
+            "--model",
+            "--method",
+            metavar="M",
+            help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
+        ),
     ] = "node2vec",
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,
     p: Annotated[float, typer.Option(help="node2vec's return parameter.")] = 1.0,

@@ -17,6 +17,7 @@ from search.errors import SourceError
 from search.types import Json
 
 GREATEST = float(np.finfo(np.float32).max)
+MOST_TOLD = 100_000  # edges that are rejected one by one
 LEAST = float(np.finfo(np.float32).tiny)
 
 Attributes: TypeAlias = dict[str, dict[str, Json]]
@@ -88,6 +89,7 @@ class Edges:
         self.file = file
         self.ids = Ids()
         self.rejected: list[Rejected] = []
+        self.untold = 0
         self.typed: list[NDArray[np.int32]] = []  # numbers of nodes whose id is `type:id`
         self.declared: int | None = None  # so many nodes there are, and no others
         self._ends: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])
@@ -133,13 +135,24 @@ class Edges:
         return sources, targets, weights
 
     def reject(self, reason: str, line: int | None = None, name: str | None = None) -> None:
-        """Note an edge that cannot be used."""
-        self.rejected.append(Rejected(self.file, reason, line, name))
+        """Note an edge that cannot be used; beyond MOST_TOLD they are counted only."""
+        if len(self.rejected) < MOST_TOLD:
+            self.rejected.append(Rejected(self.file, reason, line, name))
+        else:
+            self.untold += 1
+
+    def reject_all_of(self, other: Edges) -> None:
+        """Note what was rejected there."""
+        for bad in other.rejected:
+            self.reject(bad.reason, bad.line, bad.id)
+        self.untold += other.untold
 
     def finish(self, directed: bool, attributes: Attributes) -> GraphFile:
         """The graph of all that was taken."""
         sources, targets, weights = self.taken()
         self.rejected.sort(key=lambda bad: bad.line or 0)
+        if self.untold:
+            self.rejected.append(Rejected(self.file, f"{self.untold:,} further edges cannot be used either"))
         if len(sources) == 0:
             raise SourceError(f"has no edges{self._why_none()}; give a graph with at least one", self.file)
         names, rank = self.ids.sorted(self.declared)
@@ -159,7 +172,7 @@ class Edges:
 
     def _why_none(self) -> str:
         if self.rejected:
-            return f" (rejected: {len(self.rejected)}; first: {self.rejected[0].reason})"
+            return f" (rejected: {min(len(self.rejected), MOST_TOLD) + self.untold}; first: {self.rejected[0].reason})"
         return f" ({len(self.ids):,} nodes without any)" if len(self.ids) else ""
 
 

@@ -115,12 +115,12 @@ def read_matrix_market(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> boo
     for data in blocks(handle, edges.file):
         line += take_lines(data, line, numbered)
     sources, targets, weights = numbered.taken()
-    there = len(sources) + len(numbered.rejected)
+    there = len(sources) + len(numbered.rejected) + numbered.untold
     if n != n_columns or n > MOST_NODES or n > 1_000_000 + 1_000 * there:
         raise SourceError(
             f"declares {n:,} x {n_columns:,} for {there:,} entries; an adjacency matrix is square", edges.file
         )
-    edges.rejected += numbered.rejected
+    edges.reject_all_of(numbered)
     if there != entries:
         edges.reject(f"{entries:,} entries are declared and {there:,} are there; the file may be cut off")
     names = _numbered(n, 1)

@@ -165,7 +165,7 @@ def place_of(numbered: Edges, edges: Edges, what: str) -> NDArray[np.int32]:
 
 def _take_numbered(numbered: Edges, edges: Edges, *, both: bool) -> None:
     """Take edges between numbers of vertices."""
-    edges.rejected += numbered.rejected
+    edges.reject_all_of(numbered)
     sources, targets, weights = numbered.taken()
     known, n = place_of(numbered, edges, "vertex "), edges.declared or 0
     sources, targets = known[sources], known[targets]

@@ -20,7 +20,7 @@ from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
 from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError
-from search.types import WHOLE, EncoderSpec, Record
+from search.types import WHOLE, EncoderSpec, Json, Record
 from search.vectors import Vectors
 from search.writer import check_trainable
 
@@ -59,8 +59,8 @@ def graph(
             matrix of scipy, an array (m, 2) or (m, 3) of ends and weights, or a tuple of these as columns.
         ids: of a matrix's rows, or of the nodes that the ends in arrays count from 0; None takes the numbers
             themselves.
-        method: node2vec or deepwalk.
-        settings: dimensions, walks, p and q and the like; None takes the usual ones.
+        method: node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.
+        settings: dimensions, walks, p and q and the like, as far as the method knows them; None takes the usual ones.
         edges: whether edges have a direction, which columns hold them, types, format and query; read from the file
             where it says so.
         space: where the vectors go; one graph a space.
@@ -126,11 +126,15 @@ def graph(
 
 
 def _nodes(read: GraphFile, origin: str) -> Iterator[Item]:
+    def digest(attributes: dict[str, Json] | None) -> bytes:
+        told = json.dumps(attributes, sort_keys=True).encode()
+        return hashlib.blake2b(read.digest + told, digest_size=16).digest()
+
+    plain = digest(None)
     for id in read.graph.ids:
         attributes = read.attributes.get(id)
         record = Record(id, kind="node", metadata=attributes)
-        told = json.dumps(attributes, sort_keys=True).encode()
-        yield Item(record, origin, hashlib.blake2b(read.digest + told, digest_size=16).digest())
+        yield Item(record, origin, plain if attributes is None else digest(attributes))
 
 
 def _one_graph(collection: Collection, space: str, origin: str) -> None:

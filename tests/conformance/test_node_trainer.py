@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ingest.learn.nodes.contract import Graph, NodeTrainer
-from ingest.learn.nodes.load import METHODS, NodeSettings, load_trainer
+from ingest.learn.nodes.load import METHODS, WALKING, NodeSettings, load_trainer
 from ingest.learn.nodes.skipgram import SkipGramSettings
 from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
 from ingest.learn.nodes.walks import WalkSettings
@@ -42,6 +42,7 @@ def kinds_of_graph() -> dict[str, Graph]:
 GRAPHS = kinds_of_graph()
 
 
+SOLVED = ("eigenmaps", "lle")  # nothing is left to chance in so small a graph
 ON_TORCH = "node2vec on torch"  # what --device cuda takes, here on the processor
 
 
@@ -51,6 +52,8 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 def trainer_of(method: str, settings: NodeSettings) -> NodeTrainer:
+    if method not in (*WALKING, ON_TORCH):
+        settings = NodeSettings(dim=settings.dim, seed=settings.seed, threads=settings.threads)
     if method != ON_TORCH:
         return load_trainer(method, settings)
     walks = WalkSettings(settings.walks, settings.length, settings.p, settings.q, settings.seed)
@@ -81,14 +84,17 @@ def test_the_same_bytes_again_and_for_any_threads(method: str, kind: str) -> Non
     assert len(found) == 1
 
 
-def test_another_seed_gives_other_vectors(method: str) -> None:
+def test_another_seed_gives_other_vectors_where_chance_is_used(method: str) -> None:
     one, other = (
         trainer_of(method, NodeSettings(dim=20, walks=6, length=20, window=4, seed=seed)).fit(
             GRAPHS["weighted"]
         )
         for seed in (0, 1)
     )
-    assert (one != other).any(1).all()
+    if method in SOLVED:
+        assert (one == other).all()
+    else:
+        assert (one != other).any(1).all()
 
 
 def test_row_i_is_node_i_in_whatever_order_the_edges_come(method: str) -> None:
@@ -110,7 +116,9 @@ def test_neighbours_in_space_are_of_the_same_community(method: str) -> None:
     """Each row has to be that of its own node for this to hold."""
     graph = GRAPHS["communities"]
     block = np.array([int(name) // 40 for name in graph.ids])
-    vectors = trainer_of(method, NodeSettings(dim=32, walks=10, length=40, window=5, seed=1)).fit(graph)
+    # The first eigenvector parts the two; those after it say what else differs.
+    dim = 1 if method in SOLVED else 32
+    vectors = trainer_of(method, NodeSettings(dim=dim, walks=10, length=40, window=5, seed=1)).fit(graph)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = unit @ unit.T
     np.fill_diagonal(scores, -2)
@@ -150,7 +158,8 @@ def test_the_spec_says_what_was_done_and_survives_json(method: str) -> None:
         20,
         (),
     )
-    assert spec.options["walks"] == 6
+    if method in (*WALKING, ON_TORCH):
+        assert spec.options["walks"] == 6
     assert spec.options["seed"] == 3
     assert "threads" not in spec.options  # the vectors do not depend on them
     assert EncoderSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec

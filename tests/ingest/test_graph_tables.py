@@ -455,3 +455,19 @@ def test_a_file_that_is_cut_in_a_line(tmp_path: Path) -> None:
     assert [(bad.line, bad.reason) for bad in read_graph(tmp_path / "g.csv").rejected] == [
         (3, "too few columns (2)")
     ]
+
+
+def test_beyond_a_bound_bad_edges_are_counted_and_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.sources.edges.MOST_TOLD", 3)
+    bad = [f"a b {-k}\n" for k in range(10)]
+    (tmp_path / "g.txt").write_text("".join(bad))
+    with pytest.raises(SourceError, match="rejected: 10; first: the weight"):
+        read_graph(tmp_path / "g.txt")
+    (tmp_path / "g.txt").write_text("".join([*bad, "a b 1\n"]))
+    found = read_graph(tmp_path / "g.txt")
+    assert [each.line for each in found.rejected] == [1, 2, 3, None]
+    assert found.rejected[3].reason == "7 further edges cannot be used either"
+    (tmp_path / "g.net").write_text("*Vertices 2\n*Edges\n1 2\n" + "1 2 -1\n" * 5)
+    assert read_graph(tmp_path / "g.net").rejected[3].reason == "2 further edges cannot be used either"

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from ingest.learn.nodes.load import NodeSettings, load_trainer
-from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec
+from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec, Node2VecPlus
 from ingest.learn.nodes.skipgram import SkipGramSettings
 from ingest.learn.nodes.walks import WalkSettings
 from ingest.sources.graphs import from_edges, from_networkx, read_graph
@@ -103,6 +103,22 @@ def test_deepwalk_is_node2vec_with_both_parameters_one() -> None:
         DeepWalk(replace(walks, p=0.5))
 
 
+def test_node2vec_plus_is_node2vec_where_all_edges_are_as_strong() -> None:
+    """And where p = q = 1; else the weak edges tell the two apart."""
+    learning = SkipGramSettings(dim=16)
+    plain, weighted = (from_networkx(nx.karate_club_graph(), weight=name) for name in ("none", "weight"))
+    same = from_edges(["a", "b", "c", "a"], ["b", "c", "a", "d"], [0.1, 0.1, 0.1, 0.1])
+    for graph, q, equal in (
+        (plain, 4.0, True),
+        (same, 4.0, True),
+        (weighted, 1.0, True),
+        (weighted, 4.0, False),
+    ):
+        walks = WalkSettings(walks=4, length=20, q=q)
+        found = Node2VecPlus(walks, learning).fit(graph)
+        assert (found == Node2Vec(walks, learning).fit(graph)).all() == equal
+
+
 def test_low_q_tells_roles_less_and_communities_more() -> None:
     """Two cliques joined by a path: with q = 4 a walk stays near, so the two ends of the path drift apart."""
     graph = from_networkx(nx.barbell_graph(12, 2))
@@ -139,12 +155,18 @@ def test_isolated_nodes_change_nothing_for_the_others() -> None:
 
 
 def test_unknown_methods_and_bad_settings_are_refused() -> None:
-    with pytest.raises(ModelUnavailable, match="'line'; use node2vec or deepwalk"):
+    with pytest.raises(
+        ModelUnavailable, match=r"'line'; use node2vec, node2vec\+, deepwalk, prone, cleora, eigenmaps or lle"
+    ):
         load_trainer("line")
     with pytest.raises(ModelError, match="dim is 0"):
         load_trainer("node2vec", NodeSettings(dim=0))
     with pytest.raises(ModelError, match=r"deepwalk has p = q = 1, not 2\.0 and 1\.0"):
         load_trainer("deepwalk", NodeSettings(p=2.0))
+    with pytest.raises(ModelError, match="prone takes no walks; leave it out, or use node2vec"):
+        load_trainer("prone", NodeSettings(walks=3))
+    with pytest.raises(ModelError, match="lle takes no device"):
+        load_trainer("lle", NodeSettings(device="cuda"))
 
 
 def test_settings_reach_the_trainer() -> None:

@@ -19,9 +19,9 @@ from search.errors import ModelError
 
 @njit  # type: ignore[untyped-decorator, unused-ignore]
 def take_step(
-    tiles: Any, inputs: Any, center: Any, outputs: Any, targets: Any, rate: Any, table: Any
+    tiles: Any, inputs: Any, center: Any, outputs: Any, targets: Any, rate: Any, weight: Any, table: Any
 ) -> None:
-    sgd_step(tiles, inputs, center, outputs, targets, 0, len(targets), rate, table)
+    sgd_step(tiles, inputs, center, outputs, targets, 0, len(targets), rate, weight, table)
 
 
 @pytest.mark.parametrize("dim", [16, 48, 128])
@@ -34,14 +34,16 @@ def test_one_step_is_the_gradient_of_the_loss(dim: int) -> None:
     v = torch.tensor(inputs, dtype=torch.float64, requires_grad=True)
     u = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
     loss = -torch.nn.functional.logsigmoid(v[center] @ u[context])
-    loss = loss - torch.nn.functional.logsigmoid(-(u[negatives] @ v[center])).sum()
+    loss = loss - 2.5 * torch.nn.functional.logsigmoid(-(u[negatives] @ v[center])).sum()
     loss.backward()
     assert v.grad is not None
     assert u.grad is not None
     expected_inputs = (v - rate * v.grad).detach().numpy()
     expected_outputs = (u - rate * u.grad).detach().numpy()
     targets = np.array([0, ~context, 8, 1, 6], np.int32)
-    take_step((0,) * (dim // 16), inputs, center, outputs, targets, np.float32(rate), SIGMOID)
+    take_step(
+        (0,) * (dim // 16), inputs, center, outputs, targets, np.float32(rate), np.float32(2.5), SIGMOID
+    )
     np.testing.assert_allclose(inputs, expected_inputs, atol=2e-6)
     np.testing.assert_allclose(outputs, expected_outputs, atol=2e-6)
 
@@ -50,10 +52,10 @@ def test_extreme_scores_saturate_and_nan_does_not_crash() -> None:
     inputs = np.full((2, 16), 100.0, np.float32)
     outputs = np.stack([np.full(16, 100.0), np.full(16, -100.0)]).astype(np.float32)
     before = outputs.copy()
-    take_step((0,), inputs, 0, outputs, np.array([~0, 1], np.int32), np.float32(0.1), SIGMOID)
+    take_step((0,), inputs, 0, outputs, np.array([~0, 1], np.int32), np.float32(0.1), np.float32(1), SIGMOID)
     np.testing.assert_allclose(outputs, before, rtol=1e-3)  # a sure context and a sure negative hardly move
     inputs[1] = np.nan
-    take_step((0,), inputs, 1, outputs, np.array([~0], np.int32), np.float32(0.1), SIGMOID)
+    take_step((0,), inputs, 1, outputs, np.array([~0], np.int32), np.float32(0.1), np.float32(1), SIGMOID)
     assert np.isnan(outputs[0]).all()
 
 
@@ -142,7 +144,7 @@ def test_negatives_follow_the_frequencies_to_the_power_of_three_quarters() -> No
     for block, noise in enumerate(model.noise):
         counts = np.bincount(noise.table, minlength=model.blocks.size)
         low = block * model.blocks.size
-        held[low : low + model.blocks.size] = counts / counts.sum() * noise.per_pair
+        held[low : low + model.blocks.size] = counts / counts.sum() * noise.per_pair * noise.weight
     expected = frequencies**0.75 / (frequencies**0.75).sum() * 7
     np.testing.assert_allclose(held[model.rows], expected, rtol=0.25)  # the rarest have 4 entries
     np.testing.assert_allclose(held[model.rows][frequencies > 50], expected[frequencies > 50], rtol=0.02)

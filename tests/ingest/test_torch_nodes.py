@@ -43,9 +43,12 @@ def make_graph(kind: str) -> Graph:
 @pytest.mark.parametrize(
     ("p", "q"), [(1, 1), (0.25, 0.25), (0.25, 4), (4, 0.5), (1, 500), (1000, 1), (0.001, 1)]
 )
-def test_walks_are_those_of_the_compiled_trainer(kind: str, p: float, q: float, device: str) -> None:
+@pytest.mark.parametrize("gamma", [None, 0.5])
+def test_walks_are_those_of_the_compiled_trainer(
+    kind: str, p: float, q: float, device: str, gamma: float | None
+) -> None:
     """Whose steps have the exact chances; p and q of 500 make it draw from the exact ones after many rejections."""
-    settings = WalkSettings(walks=3, length=25, p=p, q=q, seed=7)
+    settings = WalkSettings(walks=3, length=25, p=p, q=q, seed=7, gamma=gamma)
     graph = make_graph(kind)
     walker = Walker(graph, settings)
     expected = walker.walk(5, walker.n_walks - 5)
@@ -115,7 +118,7 @@ def test_a_batch_is_a_step_along_the_gradient_and_frequent_rows_take_a_mean() ->
     moved = {}
     for count in (4, 8):
         model = TorchSkipGram(np.full(9, 5), settings, CPU)
-        model.learn(often[:count], 0, 0.01)
+        model.learn(model.drawn(often[:count], 0), 0.01)
         # All input vectors are as at the start, so each output vector moves along half the sum of its centers.
         centers, outputs = torch.from_numpy(model.vectors()), model.contexts()
         numbers = torch.arange(count)

@@ -34,6 +34,25 @@ def exact_second_order(
     return chances / chances.sum()
 
 
+def exact_extended(
+    matrix: NDArray[np.float64], before: int, node: int, p: float, q: float, gamma: float
+) -> NDArray[np.float64]:
+    """Liu, Hirn & Krishnan 2023, eq. 4: weak edges, under mean + gamma std of their node's, count in part."""
+    under = np.array([row[row > 0].mean() + gamma * row[row > 0].std() for row in matrix]) * (1 - 1e-6)
+    alpha = np.empty(len(matrix))
+    for to in range(len(matrix)):
+        if to == before:
+            alpha[to] = 1 / p
+        elif matrix[before, to] >= under[to]:
+            alpha[to] = 1.0
+        elif matrix[node, to] < under[node]:
+            alpha[to] = min(1.0, 1 / q)
+        else:
+            alpha[to] = 1 / q + (1 - 1 / q) * matrix[before, to] / under[to]
+    chances = matrix[node] * alpha
+    return chances / chances.sum()
+
+
 def make_graph(kind: str) -> Graph:
     karate = nx.karate_club_graph()
     if kind == "unweighted":
@@ -54,12 +73,24 @@ def assert_chances(counts: NDArray[np.int64], chances: NDArray[np.float64]) -> f
     return float(((counts[chances > 0] - expected) ** 2 / expected).sum())
 
 
+@pytest.mark.parametrize(("p", "q"), [(1.0, 4.0), (4.0, 0.25), (1.0, 50.0)])
+@pytest.mark.parametrize("kind", ["weighted", "directed weighted"])
+def test_steps_of_node2vec_plus_have_the_exact_chances(kind: str, p: float, q: float) -> None:
+    check_steps(kind, p, q, 0.5)
+
+
 @pytest.mark.parametrize("kind", ["unweighted", "weighted", "directed", "directed weighted"])
 @pytest.mark.parametrize(("p", "q"), [(1.0, 1.0), (0.25, 4.0), (4.0, 0.25), (200.0, 1.0), (1.0, 50.0)])
 def test_steps_have_the_exact_chances(kind: str, p: float, q: float) -> None:
+    check_steps(kind, p, q, None)
+
+
+def check_steps(kind: str, p: float, q: float, gamma: float | None) -> None:
     graph = make_graph(kind)
     matrix = dense(graph)
-    walks = Walker(graph, WalkSettings(walks=400_000 // (20 * graph.n_nodes), length=20, p=p, q=q, seed=7))
+    walks = Walker(
+        graph, WalkSettings(walks=400_000 // (20 * graph.n_nodes), length=20, p=p, q=q, seed=7, gamma=gamma)
+    )
     steps = walks.walk(0, walks.n_walks)
     triples = np.stack([steps[:, :-2], steps[:, 1:-1], steps[:, 2:]], axis=-1).reshape(-1, 3)
     triples = triples[(triples != END).all(1)]
@@ -70,7 +101,10 @@ def test_steps_have_the_exact_chances(kind: str, p: float, q: float) -> None:
         seen = counts[before, node]
         if seen.sum() < 100:
             continue
-        chances = exact_second_order(matrix, int(before), int(node), p, q)
+        if gamma is None:
+            chances = exact_second_order(matrix, int(before), int(node), p, q)
+        else:
+            chances = exact_extended(matrix, int(before), int(node), p, q, gamma)
         statistic += assert_chances(seen, chances)
         freedom += int((chances > 0).sum()) - 1
     assert freedom > 30

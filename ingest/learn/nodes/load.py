@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ingest.learn.nodes.contract import NodeTrainer
-from search.errors import ModelUnavailable
+from search.errors import ModelError, ModelUnavailable
 
-METHODS = ("node2vec", "deepwalk")
+WALKING = ("node2vec", "node2vec+", "deepwalk")
+METHODS = (*WALKING, "prone", "cleora", "eigenmaps", "lle")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a caller may set of any method; each takes what it knows.
+    """What a caller may set; `prone`, `cleora`, `eigenmaps` and `lle` know `dim`, `seed` and `threads` alone.
 
     `dim` numbers per vector; `walks` from each node, of `length` nodes; `window` contexts on either side,
     `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec; `threads` None for all
@@ -38,14 +39,16 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
 
     Raises:
         ModelUnavailable: no method has this name.
-        ModelError: a setting is out of its range.
+        ModelError: a setting is out of its range, or the method does not know it.
     """
     if method not in METHODS:
         raise ModelUnavailable(
-            f"no method to learn from a graph is named {method!r}; use {' or '.join(METHODS)}"
+            f"no method to learn from a graph is named {method!r}; use {', '.join(METHODS[:-1])} or {METHODS[-1]}"
         )
+    if method not in WALKING:
+        return _spectral(method, settings)
     # numba and its compiled code are loaded here and not before: most runs never train on a graph.
-    from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec
+    from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec, Node2VecPlus
     from ingest.learn.nodes.skipgram import SkipGramSettings
     from ingest.learn.nodes.walks import WalkSettings
 
@@ -61,5 +64,29 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
 
         return TorchNode2Vec(walks, learning, device=settings.device, family=method)
-    trainer = Node2Vec if method == "node2vec" else DeepWalk
-    return trainer(walks, learning, threads=settings.threads)
+    trainers = {trainer.family: trainer for trainer in (Node2Vec, Node2VecPlus, DeepWalk)}
+    return trainers[method](walks, learning, threads=settings.threads)
+
+
+def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:
+    """A trainer that takes no walks."""
+    for field in fields(settings):
+        if field.name not in ("dim", "seed", "threads") and getattr(settings, field.name) != field.default:
+            raise ModelError(f"{method} takes no {field.name}; leave it out, or use node2vec")
+    from ingest.learn.nodes.spectral import SpectralSettings, SpectralTrainer
+
+    taken = SpectralSettings(settings.dim, settings.seed)
+    trainer: type[SpectralTrainer]
+    if method == "prone":
+        from ingest.learn.nodes.prone import ProNE
+
+        trainer = ProNE
+    elif method == "cleora":
+        from ingest.learn.nodes.cleora import Cleora
+
+        trainer = Cleora
+    else:
+        from ingest.learn.nodes.eigen import Eigenmaps, LocallyLinear
+
+        trainer = Eigenmaps if method == "eigenmaps" else LocallyLinear
+    return trainer(taken, threads=settings.threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,8 @@ class Node2Vec(NodeTrainer):
             model=self.family,
             modality=Modality.GRAPH,
             dim=learning.dim,
-            options=asdict(walks) | asdict(learning),
+            options={name: value for name, value in asdict(walks).items() if value is not None}
+            | asdict(learning),
         )
 
     def fit(self, graph: Graph, *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
@@ -110,6 +111,21 @@ class Node2Vec(NodeTrainer):
         return frequencies
 
 
+class Node2VecPlus(Node2Vec):
+    """Vectors by the walks of node2vec+ (Liu, Hirn & Krishnan 2023), which tell weak edges from strong ones."""
+
+    family = "node2vec+"
+
+    def __init__(
+        self,
+        walks: WalkSettings | None = None,
+        learning: SkipGramSettings | None = None,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(with_gamma(walks), learning, threads=threads)
+
+
 class DeepWalk(Node2Vec):
     """Vectors of nodes by first-order walks and skip-gram (Perozzi, Al-Rfou & Skiena 2014): p = q = 1."""
 
@@ -124,6 +140,12 @@ class DeepWalk(Node2Vec):
     ) -> None:
         refuse_bias(walks)
         super().__init__(walks, learning, threads=threads)
+
+
+def with_gamma(walks: WalkSettings | None) -> WalkSettings:
+    """The same walks as node2vec+ takes them: with gamma 0 where none is given."""
+    walks = walks or WalkSettings()
+    return replace(walks, gamma=0.0) if walks.gamma is None else walks
 
 
 def refuse_bias(walks: WalkSettings | None) -> None:

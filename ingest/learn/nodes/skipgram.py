@@ -21,6 +21,7 @@ from search.errors import ModelError
 ENTRIES_PER_ROW = 16  # of a block's table of negatives, on average; a table is faster than an alias table
 ENTRIES_OF_RAREST = 4  # as many entries as give the rarest row this many ...
 MOST_ENTRIES = 1 << 18  # ... but not more than this
+DRAWN = 2  # negatives per pair, at most; where more are asked for, each counts for several
 ROWS_PER_TASK = 256  # sequences that one thread thins out at a time
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -35,8 +36,9 @@ Array: TypeAlias = NDArray[Any]
 class SkipGramSettings:
     """How vectors are learned (Mikolov et al. 2013).
 
-    `window` is the greatest distance of a context, drawn anew for each token from 1 to `window`; `sample` is the
-    frequency above which tokens are thinned out (0: never); the learning rate falls linearly from `rate` to
+    `window` is the greatest distance of a context, drawn anew for each token from 1 to `window`; `negatives` is
+    what negatives count for, per pair: where that is more than two, two are drawn and count for all; `sample` is
+    the frequency above which tokens are thinned out (0: never); the learning rate falls linearly from `rate` to
     `last_rate` over all epochs.
     """
 
@@ -85,10 +87,14 @@ class Pairs(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Negatives of one block: `table` holds each row as often as it is to be drawn; `per_pair` are asked for."""
+    """Negatives of one block: `table` holds each row as often as it is to be drawn.
+
+    `per_pair` are drawn, on average, and each counts `weight` times.
+    """
 
     table: NDArray[np.int32]
     per_pair: float
+    weight: np.float32
 
 
 def deal(frequencies: NDArray[np.int64]) -> Blocks:
@@ -193,7 +199,7 @@ def _train(
     chance), so a negative is as likely as if it were drawn from the whole vocabulary.
     """
     size = inputs.shape[0]
-    per_step = 6  # targets between two moves of the center: as one context with its five negatives
+    per_step = 6  # targets between two moves of the center: two contexts with their negatives
     targets = np.empty(4096, np.int32)
     span = np.uint64(len(noise.table))
     for center in range(size):
@@ -213,7 +219,18 @@ def _train(
         for k in range(positives):  # evenly spread among the negatives
             targets[k * total // positives] = ~pairs.contexts[low + k]
         for k in range(0, total, per_step):
-            sgd_step(tiles, inputs, center, outputs, targets, k, min(k + per_step, total), rate, SIGMOID)
+            sgd_step(
+                tiles,
+                inputs,
+                center,
+                outputs,
+                targets,
+                k,
+                min(k + per_step, total),
+                rate,
+                noise.weight,
+                SIGMOID,
+            )
 
 
 class SkipGram:
@@ -252,7 +269,9 @@ class SkipGram:
         n_entries = max(ENTRIES_PER_ROW * len(mass), min(rare, MOST_ENTRIES))
         entries = (np.arange(n_entries) + 0.5) * (reached[-1] / n_entries)
         table = np.searchsorted(reached, entries).astype(np.int32)
-        return Noise(table, self.settings.negatives * float(reached[-1] / total))
+        drawn = min(self.settings.negatives, DRAWN)
+        weight = np.float32(self.settings.negatives / drawn)
+        return Noise(table, drawn * float(reached[-1] / total), weight)
 
     def contexts(self) -> NDArray[np.float32]:
         """The output vectors as they are now: (n, dim) float32; a token's vector against these gives its scores."""

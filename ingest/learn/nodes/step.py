@@ -33,18 +33,20 @@ def sgd_step(
     low: Any,
     high: Any,
     rate: Any,
+    weight: Any,
     table: Any,
 ) -> Any:
     """One step of skip-gram: row `center` of `inputs` against the rows of `outputs` in `targets[low:high]`.
 
     In `targets`, u is a negative and ~u a true context. Each target's row moves by
     rate * (label - sigmoid(center . target)) * center, one after the other; then the center's row by the sum of
-    rate * (label - sigmoid) * target, all from the center's row as it was (Mikolov et al. 2013, eq. 4).
+    rate * (label - sigmoid) * target, all from the center's row as it was (Mikolov et al. 2013, eq. 4). A negative
+    counts `weight` times.
 
     `tiles` is any tuple: its length, how many times LANES floats a row holds, carries the width into the
     compiler, so that the center's row and its gradient stay in registers. `table` is SIGMOID.
     """
-    signature = types.void(tiles, inputs, center, outputs, targets, low, high, rate, table)
+    signature = types.void(tiles, inputs, center, outputs, targets, low, high, rate, weight, table)
     width = len(tiles)
 
     def generate(context: Any, builder: Any, sig: Any, given: Any) -> Any:
@@ -53,7 +55,8 @@ def sgd_step(
             for kind, value in zip(sig.args, given, strict=True)
         ]
         at, first, last = (context.cast(builder, given[k], sig.args[k], types.int64) for k in (2, 5, 6))
-        step = context.cast(builder, given[7], sig.args[7], types.float32)
+        step, often = (context.cast(builder, given[k], sig.args[k], types.float32) for k in (7, 8))
+        of_negative = builder.fmul(step, often)
         centers = _tiles(builder, data[1], at, width)
         center_now = [builder.load(tile, align=4) for tile in centers]
         gradient = [cgutils.alloca_once_value(builder, _ZERO) for _ in range(width)]
@@ -64,8 +67,9 @@ def sgd_step(
             rows = _tiles(builder, data[3], row, width)
             row_now = [builder.load(tile, align=4) for tile in rows]
             label = builder.select(is_context, ir.Constant(_FLOAT, 1.0), ir.Constant(_FLOAT, 0.0))
-            likely = _sigmoid(builder, data[8], _dot(builder, center_now, row_now))
-            error = _spread(builder, builder.fmul(builder.fsub(label, likely), step))
+            likely = _sigmoid(builder, data[9], _dot(builder, center_now, row_now))
+            length = builder.select(is_context, step, of_negative)
+            error = _spread(builder, builder.fmul(builder.fsub(label, likely), length))
             for k in range(width):
                 builder.store(_added(builder, row_now[k], error, center_now[k]), rows[k], align=4)
                 so_far = builder.load(gradient[k])

@@ -9,9 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from ingest.learn.nodes.contract import Graph
-from ingest.learn.nodes.node2vec import COUNTED_TOKENS, DeepWalk, Node2Vec, refuse_bias, without_isolated
+from ingest.learn.nodes.node2vec import (
+    COUNTED_TOKENS,
+    DeepWalk,
+    Node2Vec,
+    Node2VecPlus,
+    refuse_bias,
+    with_gamma,
+    without_isolated,
+)
 from ingest.learn.nodes.skipgram import SkipGramSettings
-from ingest.learn.nodes.torch_skipgram import TorchSkipGram
+from ingest.learn.nodes.torch_skipgram import Drawn, TorchSkipGram
 from ingest.learn.nodes.torch_walks import TorchWalker
 from ingest.learn.nodes.walks import END, WalkSettings
 from search.encoders.device import choose_device
@@ -31,7 +39,7 @@ class TorchNode2Vec(Node2Vec):
         walks: how walks are taken.
         learning: how vectors are learned from them.
         device: cpu, cuda or cuda:N.
-        family: "node2vec", or "deepwalk" for first-order walks alone.
+        family: "node2vec", "node2vec+", or "deepwalk" for first-order walks alone.
     """
 
     def __init__(
@@ -44,6 +52,8 @@ class TorchNode2Vec(Node2Vec):
     ) -> None:
         if family == DeepWalk.family:
             refuse_bias(walks)
+        elif family == Node2VecPlus.family:
+            walks = with_gamma(walks)
         self.family = family
         self.device = choose_device(device)
         if self.device.type == "mps":  # it has no 64-bit floats, which second-order walks need
@@ -69,17 +79,22 @@ class TorchNode2Vec(Node2Vec):
         length, n_walks = self.walks.length, walker.n_walks
         batch = max(1, min(walker.n_nodes, BATCH_TOKENS) // length)
         chunk = batch * max(1, WALKED_TOKENS // (batch * length))
+        drawn_at_once = batch * max(1, BATCH_TOKENS // (batch * length))
         model = TorchSkipGram(self._counted(walker, chunk), self.learning, self.device)
         total = n_walks * self.learning.epochs
         for epoch in range(self.learning.epochs):
             for first in range(0, n_walks, chunk):
                 rows = walker.walk(first, min(chunk, n_walks - first))
-                for low in range(0, len(rows), batch):
+                for low in range(0, len(rows), drawn_at_once):
                     done = epoch * n_walks + first + low
-                    if progress is not None:
-                        progress(done, total)
-                    rate = max(self.learning.last_rate, self.learning.rate * (1.0 - done / total))
-                    model.learn(rows[low : low + batch], done, rate)
+                    drawn = model.drawn(rows[low : low + drawn_at_once], done)
+                    for begin in range(0, len(drawn.tokens), batch):
+                        if progress is not None:
+                            progress(done + begin, total)
+                        rate = max(
+                            self.learning.last_rate, self.learning.rate * (1.0 - (done + begin) / total)
+                        )
+                        model.learn(Drawn(*(part[begin : begin + batch] for part in drawn)), rate)
         if progress is not None:
             progress(total, total)
         return model.vectors()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,15 @@ STALE = (
 )
 # The salts of `skipgram`, so that both trainers keep the same tokens and take the same windows.
 _THIN, _WINDOW, _NEGATIVE = 0x51A7, 0x3C0B, 0x77E9
+
+
+class Drawn(NamedTuple):
+    """Sequences with all that chance decides about them, ready to be learned from."""
+
+    tokens: torch.Tensor  # (m, length) int64; 0 where there is none
+    there: torch.Tensor  # (m, length) bool
+    pairs: torch.Tensor  # (m, length, length) bool, [center, context]
+    noise: torch.Tensor  # (m, NOISE_PER_SEQUENCE) int64 tokens
 
 
 class TorchSkipGram:
@@ -53,36 +63,38 @@ class TorchSkipGram:
 
     def vectors(self) -> NDArray[np.float32]:
         """The vectors as they are now: (n, dim) float32, row i is token i."""
-        return np.array(self._inputs.cpu().numpy())
+        return self._inputs.to("cpu", copy=True).numpy()
 
     def contexts(self) -> NDArray[np.float32]:
         """The output vectors as they are now: (n, dim) float32."""
-        return np.array(self._outputs.cpu().numpy())
+        return self._outputs.to("cpu", copy=True).numpy()
 
-    def learn(self, rows: torch.Tensor, first: int, rate: float) -> None:
-        """Take in a batch of sequences.
+    def drawn(self, rows: torch.Tensor, first: int) -> Drawn:
+        """What is to be learned from sequences: (m, length) int32 tokens on the device, -1 after the end of each.
 
-        Args:
-            rows: (m, length) int32 tokens on the device, -1 after the end of a sequence.
-            first: the number of the first sequence among all.
-            rate: the learning rate of this batch.
+        `first` is the number of the first sequence among all. Each sequence is for itself, so many batches can be
+        drawn at once.
         """
         numbers = torch.arange(first, first + len(rows), device=self.device)
         rows = self.thinned(rows, numbers)
-        pairs = self.pairs(rows, numbers)
-        tokens, noise = rows.clamp(min=0).long(), self.negatives(numbers)
+        return Drawn(
+            rows.clamp(min=0).long(), rows != END, self.pairs(rows, numbers), self.negatives(numbers)
+        )
+
+    def learn(self, batch: Drawn, rate: float) -> None:
+        """Take in a batch of sequences at this learning rate."""
+        tokens, there, pairs, noise = batch
         share = self.settings.negatives / NOISE_PER_SEQUENCE
         with _short_products(self.device):
             of_tokens, of_contexts, of_noise = ascent(
                 self._inputs[tokens], self._outputs[tokens], self._outputs[noise], pairs, share
             )
-        there = (rows != END).view(-1)
-        _move(self._inputs, tokens.view(-1), of_tokens, there, rate)
+        _move(self._inputs, tokens.view(-1), of_tokens, there.view(-1), rate)
         _move(
             self._outputs,
             torch.cat([tokens.view(-1), noise.view(-1)]),
             torch.cat([of_contexts.flatten(0, 1), of_noise.flatten(0, 1)]),
-            torch.cat([there, there.new_ones(noise.numel())]),
+            torch.cat([there.view(-1), there.new_ones(noise.numel())]),
             rate,
         )
 

@@ -91,6 +91,7 @@ class TorchWalker:
             self._alias = self._moved(rows.alias)
             self._weights = self._moved(rows.weights)
             self._totals = self._moved(rows.totals)
+        self._thresholds = self._moved(rows.thresholds)
         if settings.second_order:
             owners = torch.arange(graph.n_nodes, device=device).repeat_interleave(self._indptr.diff())
             self._edges = owners.mul_(graph.n_nodes).add_(self._indices)  # ascending, as rows are
@@ -162,7 +163,7 @@ class TorchWalker:
         state += asked * _signed(_GAMMA)
         unit, odds = units(mixed(state)), lanes["odds"]
         returns = asked & (unit < odds)
-        keep = ~asked | returns | self._kept(came, to, (unit - odds) / (1.0 - odds))
+        keep = ~asked | returns | self._kept(came, node, to, (unit - odds) / (1.0 - odds))
         to = torch.where(returns, came, to)
         if rounds > PATIENCE:  # nobody was rejected so often before
             stuck = asked & ~returns & (lanes["refused"] >= degree + PATIENCE) & (step < self.settings.length)
@@ -187,14 +188,25 @@ class TorchWalker:
         place = torch.searchsorted(self._edges, key).clamp_(max=len(self._edges) - 1)
         return self._edges.index_select(0, place) == key, place
 
-    def _biases(self, before: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """The search bias of each step from `before` over another node to `node`, float64."""
+    def _biases(self, before: torch.Tensor, at: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+        """The search bias of each step from `at` to `node`, float64 (`walks._bias`)."""
         back, near, away = self._host.biases.tolist()
-        near_by = torch.where(self._edge(before, node)[0], near, away).double()
-        return torch.where(node == before, back, near_by)
+        there, place = self._edge(before, node)
+        if len(self._thresholds) == 0:
+            bias = torch.where(there, near, away).double()
+        else:
+            under, weight = self._thresholds.index_select(0, node), self._weights.index_select(0, place)
+            strength = torch.where(there & (under > 0), weight / under, 0.0)
+            own = self._weights.index_select(0, self._edge(at, node)[1])
+            weak = own < self._thresholds.index_select(0, at)
+            bias = torch.where(weak, min(near, away), away + (near - away) * strength)
+            bias = torch.where(there & (weight >= under), near, bias)
+        return torch.where(node == before, back, bias)
 
-    def _kept(self, before: torch.Tensor, node: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        return unit < self._biases(before, node)
+    def _kept(
+        self, before: torch.Tensor, at: torch.Tensor, node: torch.Tensor, unit: torch.Tensor
+    ) -> torch.Tensor:
+        return unit < self._biases(before, at, node)
 
     def _odds(self, before: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
         """The chance that a step goes back at once (`walks._odds`)."""
@@ -222,7 +234,7 @@ class TorchWalker:
         lane = torch.arange(len(node), device=self.device).repeat_interleave(degree)
         place = torch.arange(len(lane), device=self.device) - (ends - degree)[lane] + low[lane]
         to = self._indices.index_select(0, place)
-        chance = self._biases(before[lane], to)
+        chance = self._biases(before[lane], node[lane], to)
         chance = torch.where(to == before[lane], chance + self._host.excess, chance)
         if self._weighted:
             chance = chance * self._weights.index_select(0, place)

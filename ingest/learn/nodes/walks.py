@@ -37,7 +37,9 @@ class WalkSettings:
     """How walks are taken (Grover & Leskovec 2016, sec. 3.2).
 
     `walks` start at each node, each of `length` nodes. `p` is the return parameter and `q` the in-out parameter;
-    with both 1 the walk is first-order, as in DeepWalk (Perozzi et al. 2014).
+    with both 1 the walk is first-order, as in DeepWalk (Perozzi et al. 2014). With `gamma` the walk is that of
+    node2vec+ (Liu, Hirn & Krishnan 2023): an edge that is weaker than the mean of its node's edges and `gamma`
+    standard deviations counts as near in part only. Without weights that changes nothing.
     """
 
     walks: int = 10
@@ -45,8 +47,11 @@ class WalkSettings:
     p: float = 1.0
     q: float = 1.0
     seed: int = 0
+    gamma: float | None = None
 
     def __post_init__(self) -> None:
+        if self.gamma is not None and not math.isfinite(self.gamma):
+            raise ModelError(f"gamma is {self.gamma}; give a number of standard deviations, such as 0 or 1")
         for name in ("p", "q"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -132,7 +137,7 @@ def alias_rows(indptr: Array, weights: Array, accept: Array, alias: Array) -> No
 
 
 class Rows(NamedTuple):
-    """A graph as the compiled code takes it; the last four are empty where all weights are 1."""
+    """A graph as the compiled code takes it; all from the weights on are empty where all weights are 1."""
 
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
@@ -141,6 +146,7 @@ class Rows(NamedTuple):
     accept: NDArray[np.uint32]
     alias: NDArray[np.int32]
     totals: NDArray[np.float64]  # of the weights of each row
+    thresholds: NDArray[np.float64]  # under which an edge of a node is weak; empty but for node2vec+
 
 
 @njit(inline="always")
@@ -192,16 +198,37 @@ def _place(indices: Array, low: int, high: int, node: int) -> int:
 
 
 @njit(inline="always")
-def _bias(rows: Rows, before: int, node: int, biases: Array) -> Any:
-    """The search bias alpha_pq(before, node): 1/p to go back, 1 beside the node before, 1/q further away."""
-    if node == before:
-        return biases[0]
+def _edge(rows: Rows, before: int, node: int) -> Any:
+    """Where the edge from `before` to `node` stands, or its twin in the other row; -1 if there is none."""
     low, high = rows.indptr[before], rows.indptr[before + 1]
     if not rows.directed:  # an edge stands in both rows: search the shorter one
         other, end = rows.indptr[node], rows.indptr[node + 1]
         if end - other < high - low:
-            return biases[1] if _place(rows.indices, other, end, before) >= 0 else biases[2]
-    return biases[1] if _place(rows.indices, low, high, node) >= 0 else biases[2]
+            return _place(rows.indices, other, end, before)
+    return _place(rows.indices, low, high, node)
+
+
+@njit(inline="always")
+def _bias(rows: Rows, before: int, at: int, node: int, biases: Array) -> Any:
+    """The search bias of a step from `at` to `node`: 1/p to go back, 1 beside the node before, 1/q further away.
+
+    In node2vec+ a weak edge from the node before counts as near by its strength, and as the lesser of near and
+    away where the step itself would take a weak edge.
+    """
+    if node == before:
+        return biases[0]
+    place = _edge(rows, before, node)
+    if len(rows.thresholds) == 0:
+        return biases[1] if place >= 0 else biases[2]
+    strength = 0.0
+    if place >= 0:
+        if rows.weights[place] >= rows.thresholds[node]:
+            return biases[1]
+        strength = rows.weights[place] / rows.thresholds[node]
+    own = rows.weights[_place(rows.indices, rows.indptr[at], rows.indptr[at + 1], node)]
+    if own < rows.thresholds[at]:
+        return min(biases[1], biases[2])
+    return biases[2] + (biases[1] - biases[2]) * strength
 
 
 @njit(inline="always")
@@ -226,7 +253,9 @@ def _exact_step(rows: Rows, before: int, node: int, biases: Array, excess: float
     for k in range(low, high):
         to = rows.indices[k]
         weight = np.float64(rows.weights[k]) if len(rows.weights) > 0 else 1.0
-        chances[k - low] = weight * (_bias(rows, before, to, biases) + (excess if to == before else 0.0))
+        chances[k - low] = weight * (
+            _bias(rows, before, node, to, biases) + (excess if to == before else 0.0)
+        )
     rest = unit * chances.sum()
     for k in range(high - low):
         rest -= chances[k]
@@ -236,7 +265,7 @@ def _exact_step(rows: Rows, before: int, node: int, biases: Array, excess: float
 
 
 @njit(inline="always")
-def _kept(rows: Rows, before: int, node: int, biases: Array, unit: float) -> Any:
+def _kept(rows: Rows, before: int, at: int, node: int, biases: Array, unit: float) -> Any:
     """Whether a proposed node is kept; looks for the edge from the node before only where that decides it."""
     if node == before:
         return unit < biases[0]
@@ -244,7 +273,7 @@ def _kept(rows: Rows, before: int, node: int, biases: Array, unit: float) -> Any
         return True
     if unit >= max(biases[1], biases[2]):
         return False
-    return unit < _bias(rows, before, node, biases)
+    return unit < _bias(rows, before, at, node, biases)
 
 
 @njit(inline="always")
@@ -298,7 +327,7 @@ def second_order(
                         states[lane] += _GAMMA
                         to = _exact_step(rows, came, node, biases, excess, _unit(states[lane]))
                     else:  # what is left of the unit above the odds is uniform again
-                        keep = _kept(rows, came, to, biases, (unit - odds[lane]) / (1.0 - odds[lane]))
+                        keep = _kept(rows, came, node, to, biases, (unit - odds[lane]) / (1.0 - odds[lane]))
                 if to == END:  # a dead end
                     out[walk[lane], steps[lane] :] = END
                     steps[lane] = length
@@ -317,6 +346,17 @@ def second_order(
                     before[lane], proposed[lane] = before[lanes], proposed[lanes]
                 else:
                     lane += 1
+
+
+def weak_under(
+    owners: NDArray[np.int64], weights: NDArray[np.float32], totals: NDArray[np.float64], gamma: float
+) -> NDArray[np.float64]:
+    """(n,) the mean weight of each node's edges and `gamma` standard deviations; 0 for a node that leads nowhere."""
+    degrees = np.maximum(np.bincount(owners, minlength=len(totals)), 1)
+    means = totals / degrees
+    spread = np.sqrt(np.bincount(owners, (weights - means[owners]) ** 2, len(totals)) / degrees)
+    # Rounding must not make edges weak that are all the same.
+    return np.maximum(means + gamma * spread, 0.0) * (1 - 1e-6)
 
 
 class Walker:
@@ -340,7 +380,12 @@ class Walker:
             alias_rows(graph.indptr, weights, accept, alias)
             owners = np.repeat(np.arange(graph.n_nodes), np.diff(graph.indptr))
             totals = np.bincount(owners, weights, graph.n_nodes).astype(np.float64)
-        self.rows = Rows(graph.indptr, graph.indices, graph.directed, weights, accept, alias, totals)
+        thresholds = np.empty(0)
+        if n > 0 and settings.gamma is not None:
+            thresholds = weak_under(owners, weights, totals, settings.gamma)
+        self.rows = Rows(
+            graph.indptr, graph.indices, graph.directed, weights, accept, alias, totals, thresholds
+        )
         nearest = max(1.0, 1.0 / settings.q)
         back = 1.0 / settings.p / nearest
         self.biases = np.array([min(1.0, back), 1.0 / nearest, 1.0 / settings.q / nearest])
