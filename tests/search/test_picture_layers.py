@@ -253,6 +253,34 @@ def test_the_input_of_the_classifier_is_the_pooled_layer(tmp_path: Path, picture
         np.testing.assert_allclose(encoder.encode(pictures), expected, atol=1e-5)
 
 
+def test_ingest_and_search_by_a_hidden_layer(
+    tmp_path: Path, pictures: list[Image.Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = random_network("squeezenet1_1")
+    file = saved(network, tmp_path / "a.pth")
+    (tmp_path / "in").mkdir()
+    for number, picture in enumerate(pictures):
+        picture.resize((64, 60)).save(tmp_path / "in" / f"{number}.png")
+    where = ["-c", str(tmp_path / "c"), "--json"]
+    ingest = ["ingest", "images", str(tmp_path / "in"), "--model", "torchvision:squeezenet1_1", *where]
+    ingest += ["--weights", str(file), "--precision", "fp32", "--layer", "features.7"]
+    assert outcome(app, [*ingest, "--pooling", "gem"]) == 0
+    assert json.loads(capsys.readouterr().out)["added"] == 3
+    assert outcome(app, ["search", "--image", str(tmp_path / "in/1.png"), "-k", "2", *where]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    transform = models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    shown = [Image.open(tmp_path / "in" / f"{number}.png").convert("RGB") for number in range(3)]
+    rows = plain(output_of(network, "features.7", gem), transform, shown)
+    scores = rows @ rows[1]
+    order = np.argsort(-scores)[:2]
+    assert [Path(hit["uri"]).name for hit in hits] == [f"{number}.png" for number in order]
+    np.testing.assert_allclose([hit["score"] for hit in hits], scores[order], atol=1e-3)
+    assert outcome(app, [*ingest, "--pooling", "max"]) == 1  # other vectors than the space was made with
+    assert "pooling" in capsys.readouterr().err
+    assert outcome(app, [*ingest, "--query-prompt", "a {}"]) == 1
+    assert "takes no query-prompt" in capsys.readouterr().err
+
+
 @pytest.mark.quality
 @pytest.mark.parametrize("name", models.list_models(module=models))
 def test_every_network_of_torchvision_at_its_pooled_features_and_a_hidden_layer(
