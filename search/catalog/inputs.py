@@ -14,14 +14,14 @@ from search.vectors import Keys, Vectors
 
 # A digest of an ingest run: of the whole input, of the settings, of the text with them.
 WHOLE_BYTES, SETTINGS_BYTES, CONTENT_BYTES = 16, 4, 8
-_FULL = WHOLE_BYTES + SETTINGS_BYTES + CONTENT_BYTES
+FULL_BYTES = WHOLE_BYTES + SETTINGS_BYTES + CONTENT_BYTES
 
 
 def contents(transaction: Transaction, space: Space) -> tuple[NDArray[np.uint64], Keys]:
     """The hashes (n,) of the texts that vectors of the space were made of, ascending, and the records' keys (n,)."""
     rows = transaction.sql(
         "select substr(digest, ?), record_key from synced where space_key = ? and length(digest) = ?",
-        (WHOLE_BYTES + SETTINGS_BYTES + 1, space.key, _FULL),
+        (WHOLE_BYTES + SETTINGS_BYTES + 1, space.key, FULL_BYTES),
     )
     hashes, keys = bytearray(), []
     for content, key in rows:

@@ -18,7 +18,6 @@ from search.cli.verbs import (
     WhereOption,
     must_exist,
     opened,
-    stored_by,
     write_sheet,
 )
 
@@ -90,7 +89,7 @@ def label(
         if html is not None:
             from search.sheet import sheet
 
-            write_sheet(html, sheet.of_labels(found, told, stored_by(there)))
+            write_sheet(html, sheet.of_labels(found, told, there.thumbnail))
     if as_json:
         output.document(found.to_json() | {"written": write})
         return
@@ -147,7 +146,7 @@ def duplicates(
         if html is not None:
             from search.sheet import sheet
 
-            write_sheet(html, sheet.of_duplicates(found, told, stored_by(there)))  # while all are still there
+            write_sheet(html, sheet.of_duplicates(found, told, there.thumbnail))  # while all are still there
         if delete and found:
             there.delete([hit.id for group in found for hit in group.others])
     if as_json:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from search.catalog import reads
 from search.catalog.database import Transaction
-from search.catalog.inputs import WHOLE_BYTES
+from search.catalog.inputs import FULL_BYTES, WHOLE_BYTES
 from search.catalog.metadata_text import decoded
 from search.catalog.reads import Shown
 from search.errors import QueryError, UnknownSpace
@@ -23,6 +23,7 @@ from search.vectors import Keys
 
 Told = Callable[[str, int, int], None]
 MIN_SCORE = 0.97
+_SAME = 0.999  # the least cosine of what the model made of one content, in other company
 ROUNDING = 1e-6  # what a cosine in float32 may fall short by
 
 
@@ -82,8 +83,17 @@ def space_of(spaces: Mapping[str, Space], name: str | None) -> Space:
 
 
 def contents(transaction: Transaction, space: Space) -> dict[int, bytes]:
-    """The hash of what each record's vectors were made of, where it is known."""
-    rows = transaction.sql("select record_key, digest from synced where space_key = ?", (space.key,))
+    """The hash of the picture or text that each record's vectors were made of, where it is known.
+
+    Of other things the hash may be of more than the record: all nodes of a graph have that of the graph.
+    """
+    if space.modality not in (Modality.IMAGE, Modality.TEXT):
+        return {}
+    length = WHOLE_BYTES if space.modality is Modality.IMAGE else FULL_BYTES
+    rows = transaction.sql(
+        "select record_key, digest from synced where space_key = ? and length(digest) = ?",
+        (space.key, length),
+    )
     # That of a text is told apart from the rest that a run has read of its record.
     return {key: digest[WHOLE_BYTES:] or digest for key, digest in rows}
 
@@ -121,6 +131,9 @@ def _equal(given: OneEach, known: Mapping[int, bytes]) -> NDArray[np.int64]:
         if (content := known.get(key)) is not None:
             by_content[row] = first.setdefault(content, row)
     vectors = np.ascontiguousarray(given.vectors)
+    # The model gives the same for the same, but for rounding; where it did not, the hash was of something else.
+    agree = np.einsum("nd,nd->n", vectors, vectors[by_content]) >= _SAME
+    by_content[~agree] = np.flatnonzero(~agree)
     whole_rows = vectors.view(np.dtype((np.void, vectors.itemsize * vectors.shape[1]))).ravel()
     _, leaders, inverse = np.unique(whole_rows, return_index=True, return_inverse=True)
     rows = np.arange(n)

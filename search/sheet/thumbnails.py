@@ -7,16 +7,13 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from search.encoders.pictures import SUFFIXES, open_picture, read_header
+from search.encoders.pictures import SUFFIXES, PictureFile, named, open_picture, read_header
 from search.encoders.regions import Box
 from search.errors import NearkinError
 from search.types import Json
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SIDE = 256
 _QUALITY = 80
@@ -58,11 +55,16 @@ def of_record(
     path = None if uri is None else _local(uri)
     if path is None or path.suffix.lower() not in SUFFIXES:
         return NONE
+    frame = metadata.get(
+        "frame"
+    )  # from 1: ingest gives it to each frame of an animation, each page of a file
+    if isinstance(frame, int) and frame > 1:
+        return of_picture(PictureFile(str(path), path, frame - 1), box)
     return of_picture(path, box)
 
 
-def of_picture(item: Path | Image, box: Box | None = None) -> Thumbnail:
-    """A picture in a file or in memory, with a box in it."""
+def of_picture(item: Path | PictureFile, box: Box | None = None) -> Thumbnail:
+    """A picture in a file, with a box in it."""
     try:
         if isinstance(item, Path):
             header = read_header(item)
@@ -71,8 +73,8 @@ def of_picture(item: Path | Image, box: Box | None = None) -> Thumbnail:
         else:
             picture = open_picture(item)
             size = picture.size
-    except (NearkinError, OSError) as error:
-        what_is_wrong = str(error).removeprefix(f"{item}: ").partition(";")[0]
+    except (NearkinError, OSError, EOFError) as error:
+        what_is_wrong = str(error).removeprefix(f"{named(item)}: ").partition(";")[0]
         return Thumbnail(reason=what_is_wrong)
     picture.thumbnail((SIDE, SIDE))
     file = io.BytesIO()

@@ -20,6 +20,7 @@ from search.collection import Collection
 from search.sheet import sheet
 from search.sheet.thumbnails import Outline, of_picture, of_record
 from search.types import EncoderSpec, Modality, Part, Record
+from tests.search.test_clip import save_tiny_clip
 
 EVIL = "<script>alert(1)</script>\"'><img src=http://evil.example/x onerror=alert(2)>"
 
@@ -164,6 +165,36 @@ def test_a_box_counts_from_the_upright_picture(tmp_path: Path) -> None:
     assert shown.outline is not None
     assert (shown.outline.left, shown.outline.top) == (50, 50)
     assert (shown.outline.width, shown.outline.height) == (25, 10)
+
+
+def test_each_frame_is_shown(tmp_path: Path) -> None:
+    colours = [Image.new("RGB", (30, 20), colour) for colour in ("red", "lime", "blue")]
+    colours[0].save(tmp_path / "a.gif", save_all=True, append_images=colours[1:])
+    uri = str(tmp_path / "a.gif")
+    shown = []
+    for number in (1, 2, 3):
+        data = of_record(f"a.gif#{number}", uri, {"frame": number}, (15.0, 5.0, 6.0, 5.0), None)
+        assert data.outline == Outline(50, 25, 20, 25)
+        assert data.data is not None
+        with Image.open(io.BytesIO(base64.b64decode(data.data.partition(",")[2]))) as image:
+            shown.append(int(np.asarray(image.convert("RGB")).mean(axis=(0, 1)).argmax()))
+    assert shown == [0, 1, 2]
+    assert of_record("a.gif#9", uri, {"frame": 9}, None, None).reason is not None
+
+
+def test_a_kept_thumbnail_outlives_its_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    gradient(800, 400).save(tmp_path / "wide.png")
+    gradient(40, 60).save(tmp_path / "tall.png")
+    model = str(save_tiny_clip(tmp_path / "clip"))
+    at = ["-c", str(tmp_path / "c")]
+    files = [str(tmp_path / "wide.png"), str(tmp_path / "tall.png")]
+    assert outcome(app, ["ingest", "images", *files, *at, "--model", model, "--thumbnails", "64"]) == 0
+    (tmp_path / "wide.png").unlink()
+    out = tmp_path / "page.html"
+    assert outcome(app, ["search", "--like", "tall.png", *at, "--html", str(out)]) == 0
+    (image,) = cards(page_of(out))["wide.png"].xpath(".//img")
+    with Image.open(io.BytesIO(base64.b64decode(image.get("src").partition(",")[2]))) as shown:
+        assert shown.size == (64, 32)
 
 
 def test_a_long_page_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
