@@ -29,6 +29,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.text
 	$(BIN)/python -m benchmarks.graphs
+	$(BIN)/python -m benchmarks.serve
 
 crash: $(READY)
 	$(BIN)/python -m pytest -m crash

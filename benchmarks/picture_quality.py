@@ -1,7 +1,7 @@
 """How well pictures find their like: raw pixels, patches, simclr and MobileNetV2, on digits and on photographs.
 
-    python -m benchmarks.picture_quality DATA [--device auto] [--sets digits,clothing] [--ways raw,patches,simclr,…]
-        [--simclr epochs=400,width=32]...
+    python -m benchmarks.picture_quality DATA [--device auto] [--precision auto] [--sets digits,clothing]
+        [--ways raw,patches,simclr,mobilenet_v2,squeezenet1_0] [--simclr epochs=400,width=32]...
 
 DATA is a folder with images/clothing (each picture in a folder that is its class) and weights/mobilenet_v2.pth; the
 digits are scikit-learn's 1,797 of 8 x 8 pixels. Each picture is asked for among all others, by cosine: the share whose
@@ -29,6 +29,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from ingest.learn.pictures.settings import SimclrSettings
+    from ingest.learn.pictures.simclr import Run
 
 Floats: TypeAlias = NDArray[np.float64]
 Labels: TypeAlias = NDArray[np.str_]
@@ -114,7 +115,7 @@ def _value(word: str) -> object:
 
 
 def rows_of(
-    way: str, files: Sequence[Path], data: Path, device: str, settings: Sequence[str]
+    way: str, files: Sequence[Path], data: Path, run: Run, settings: Sequence[str]
 ) -> Iterator[tuple[str, Floats, float]]:
     """For one way its rows: what it is called, the vectors, and the seconds that it learned."""
     if way == "raw":
@@ -127,22 +128,22 @@ def rows_of(
         started = time.perf_counter()
         learned = learn_patches(list(files))
         seconds = time.perf_counter() - started
-        yield "patches", PatchesEncoder(learned, device=device).encode(files).astype(np.float64), seconds
+        yield "patches", PatchesEncoder(learned, device=run.device).encode(files).astype(np.float64), seconds
     elif way == "simclr":
-        from ingest.learn.pictures.simclr import Run, learn_simclr
+        from ingest.learn.pictures.simclr import learn_simclr
         from search.encoders.learned_pictures import LearnedPictureEncoder
 
         for words in settings:
             started = time.perf_counter()
-            learned = learn_simclr(files, settings_of(words), Run(device))
+            learned = learn_simclr(files, settings_of(words), run)
             seconds = time.perf_counter() - started
-            encoder = LearnedPictureEncoder(learned, device=device)
+            encoder = LearnedPictureEncoder(learned, device=run.device)
             yield f"simclr {words}", encoder.encode(files).astype(np.float64), seconds
     else:
         from search.encoders.torchvision_networks import TorchvisionEncoder
 
         network = TorchvisionEncoder.from_name(
-            way, weights=data / f"weights/{way}.pth", device=device, precision="fp32"
+            way, weights=data / f"weights/{way}.pth", device=run.device, precision="fp32"
         )
         yield way, network.encode(files).astype(np.float64), 0.0
 
@@ -154,6 +155,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="of simclr's learning")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--simclr", action="append", metavar="SETTINGS")
@@ -161,6 +163,9 @@ def main() -> None:
     for name, known in ((asked.sets, SETS), (asked.ways, (*WAYS, "squeezenet1_0"))):
         if wrong := set(name.split(",")) - set(known):
             parser.error(f"there is no {', '.join(sorted(wrong))}; there are {', '.join(known)}")
+    from ingest.learn.pictures.simclr import Run
+
+    run = Run(asked.device, asked.precision)
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.sets.split(","):
             files, labels = digits(Path(folder)) if name == "digits" else clothing(asked.data)
@@ -168,9 +173,7 @@ def main() -> None:
                 parser.error(f"there are no pictures below {asked.data / 'images/clothing'}")
             for way in asked.ways.split(","):
                 try:
-                    measured = list(
-                        rows_of(way, files, asked.data, asked.device, asked.simclr or ["default"])
-                    )
+                    measured = list(rows_of(way, files, asked.data, run, asked.simclr or ["default"]))
                 except ImportError as error:
                     print(json.dumps({"set": name, "way": way, "left out": str(error)}), flush=True)
                     continue

@@ -51,20 +51,26 @@ HEADS = {"mobilenet_v2": "classifier", "resnet50": "fc"}
 def make_jpegs(folder: Path, n: int) -> Path:
     """Pictures with as much detail as photographs have: noise of every size, the finer the weaker."""
     folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    scenes = [_scene(rng) for _ in range(min(n, 16))]
     for number in range(n):
-        rng = np.random.default_rng(number)
-        total = np.zeros((600, 800, 3), dtype=np.float32)
-        for octave in range(8):
-            side = 2 << octave
-            coarse = rng.normal(size=(side, side, 3)).astype(np.float32)
-            layers = [
-                np.asarray(Image.fromarray(coarse[..., c]).resize((800, 600), Image.Resampling.BICUBIC))
-                for c in range(3)
-            ]
-            total += np.stack(layers, axis=2) * 0.62**octave
-        scaled = np.clip(128 + 48 * total, 0, 255).astype(np.uint8)
-        Image.fromarray(scaled).save(folder / f"{number:05}.jpg", quality=88)
+        shift = rng.integers(0, 600, 2)
+        moved = np.roll(scenes[number % len(scenes)], tuple(shift.tolist()), axis=(0, 1))
+        Image.fromarray(moved).save(folder / f"{number:05}.jpg", quality=88)
     return folder
+
+
+def _scene(rng: np.random.Generator) -> np.ndarray:
+    total = np.zeros((600, 800, 3), dtype=np.float32)
+    for octave in range(8):
+        side = 2 << octave
+        coarse = rng.normal(size=(side, side, 3)).astype(np.float32)
+        layers = [
+            np.asarray(Image.fromarray(coarse[..., c]).resize((800, 600), Image.Resampling.BICUBIC))
+            for c in range(3)
+        ]
+        total += np.stack(layers, axis=2) * 0.62**octave
+    return np.clip(128 + 48 * total, 0, 255).astype(np.uint8)
 
 
 class Opened(Dataset[Tensor]):

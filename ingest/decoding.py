@@ -21,6 +21,7 @@ from search.types import WHOLE
 
 MOST_THREADS = 16
 PREPARED_BYTES = 96 << 20  # of prepared pictures that are encoded, and committed, together
+PICTURES_AT_ONCE = 256  # likewise; the network should not wait long for the first
 DECODING_PIXELS = 128_000_000  # of whole pictures in memory at once while they are decoded: 384 MB
 _LARGEST_RATIO = 256 / 224  # a network's own preparation shrinks to more than the side that it takes
 
@@ -98,7 +99,8 @@ class Decoded:
         n_bytes = (
             encodable.nbytes if isinstance(encodable, np.ndarray) else 3 * picture.width * picture.height
         )
-        return Ready(item, (WHOLE,), (encodable,), weight=n_bytes / PREPARED_BYTES, thumbnail=thumbnail)
+        weight = max(n_bytes / PREPARED_BYTES, 1 / PICTURES_AT_ONCE)
+        return Ready(item, (WHOLE,), (encodable,), weight=weight, thumbnail=thumbnail)
 
 
 class _Room:

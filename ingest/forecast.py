@@ -13,6 +13,7 @@ from ingest.pipeline import ENCODE_AT_ONCE, Job, Ready
 from ingest.report import Forecast
 from ingest.reuse import MOST_BYTES
 from ingest.sources.contract import Item
+from ingest.workers.memory import peak_bytes
 from search.catalog.metadata_text import encoded
 from search.encoders.contract import Encoder
 from search.encoders.contract import Item as Encodable
@@ -95,7 +96,7 @@ class Outlook:
             seconds = self._loading_s + self._working_s(encoder, reading_s)
         return Forecast(
             seconds=seconds,
-            memory_bytes=self._memory(dim, links, rows),
+            memory_bytes=self._memory(encoder, links, rows),
             disk_bytes=disk + (_EMPTY_BYTES if not rows_there else 0),
             passages=self._passages,
             tokens=round(self._tokens),
@@ -140,19 +141,21 @@ class Outlook:
             tokens += sum(each for _, each in some)
             if spent > _ENOUGH_S:
                 break
-        encoding_s = self._tokens * spent / tokens
+        encoding_s = self._tokens * spent / tokens / encoder.at_once
         beside_s = reading_s + self._cutting_s + self._passages * _COMMIT_S
         threads, processors = _threads(), _processors()
         return max(encoding_s, beside_s, (encoding_s * threads + beside_s) / max(processors, threads))
 
-    def _memory(self, dim: int, links: int, rows: int) -> int | None:
+    def _memory(self, encoder: Encoder, links: int, rows: int) -> int | None:
         """The most bytes of memory: those of this process, which has loaded the model and used it, and the run's."""
-        here = _peak_bytes()
+        here = peak_bytes()
         if here is None:
             return None
-        handfuls = _HANDFULS * min(self._passages, ENCODE_AT_ONCE) * (dim * 4 + _PASSAGE_BYTES)
+        dim = encoder.spec.dim
+        in_hand = _HANDFULS if encoder.at_once == 1 else _HANDFULS + encoder.at_once
+        handfuls = in_hand * min(self._passages, ENCODE_AT_ONCE) * (dim * 4 + _PASSAGE_BYTES)
         memo = min(self._distinct * (dim * 4 + 300), MOST_BYTES)
-        return here + handfuls + memo + (rows * dim * 4 + links if links else 0)
+        return here + encoder.memory_elsewhere() + handfuls + memo + (rows * dim * 4 + links if links else 0)
 
 
 def _threads() -> int:
@@ -165,13 +168,3 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _peak_bytes() -> int | None:
-    """The most memory that this process has had; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -23,6 +23,40 @@ _LAST_SPACE = 0x3000
 _SPACES = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 1)] + [False])
 
 
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long passages are, and how many tokens neighbours share; None takes the usual number, or what fits.
+
+    What was said is done or refused, never cut down silently.
+
+    Raises:
+        NearkinError: as `check_sizes`, or they are more than the model sees.
+    """
+
+    tokens: int | None = None
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        check_sizes(TOKENS if self.tokens is None else self.tokens, self.overlap or 0)
+
+    def __str__(self) -> str:
+        """For the settings that vectors depend on."""
+        tokens, overlap = TOKENS if self.tokens is None else self.tokens, self.overlap
+        return f"{tokens} {OVERLAP if overlap is None else overlap}"
+
+    def within(self, most: int, model: str) -> tuple[int, int]:
+        """Tokens and overlap for a model that sees `most` tokens of a text."""
+        if self.tokens is not None and self.tokens > most:
+            raise NearkinError(
+                f"passages of {self.tokens} tokens are more than '{model}' sees; give --tokens of up to {most}"
+            )
+        tokens = min(TOKENS, most) if self.tokens is None else self.tokens
+        if self.overlap is None:
+            return tokens, min(OVERLAP, max((tokens - 1) // 2, 0))
+        check_sizes(max(tokens, FEWEST_TOKENS), self.overlap)
+        return tokens, self.overlap
+
+
 def cut(
     text: str, offsets: NDArray[np.int32], *, tokens: int = TOKENS, overlap: int = OVERLAP
 ) -> list[tuple[int, int]]:

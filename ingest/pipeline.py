@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from ingest.report import Forecast, Limit, Progress, Report, write_rejects
+from ingest.encoding import in_order
+from ingest.report import Forecast, GraphCounts, Limit, Progress, Report, write_rejects
 from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
@@ -149,6 +151,7 @@ class Tally:
     unpruned: tuple[str, ...] = ()
     decoded: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
+    graph: GraphCounts | None = None
     working_s: float = 0.0  # while the stages worked side by side
 
     def take(self, inputs: Sequence[Item | Rejected]) -> None:
@@ -205,6 +208,7 @@ class Tally:
             seconds=time.perf_counter() - started,
             limit=self.limit,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
+            graph=self.graph,
         )
 
 
@@ -278,15 +282,21 @@ def fill(collection: Collection, source: Source, job: Job, progress: Progress) -
         progress.begin("records", len(source))
         reuse = Reuse(collection.database, space)
         prepared = Ahead(_prepared(source, job, (sync, reuse, tally), progress))
+        handfuls = iter(prepared)
         committing = ThreadPoolExecutor(1, "nearkin-commit")
         pending: Future[None] | None = None
         begun = time.perf_counter()
         try:
-            for some in prepared:
-                if not claimed:
-                    space, claimed = _claimed(collection, writer, space, job), True
-                with tally.timed("encode"):
-                    outcome = reuse.encode(job.encoder(), [one for ready in some for one in ready.encodable])
+            first = next(handfuls, None)
+            if first is not None and not claimed:
+                space, claimed = _claimed(collection, writer, space, job), True
+            for some, outcome in in_order(
+                () if first is None else chain([first], handfuls),
+                lambda some: [one for ready in some for one in ready.encodable],
+                job.encoder,
+                reuse,
+                lambda: tally.timed("encode"),
+            ):
                 if pending is not None:
                     pending.result()
                 whole, vectors = _whole(some, outcome)

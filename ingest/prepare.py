@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.markup import Passage, cut_markup
-from ingest.passages import cut
+from ingest.passages import Lengths, cut
 from ingest.pipeline import Prepare, Ready
 from ingest.sources.contract import Item, Rejected
 from search.types import Part
@@ -25,17 +25,15 @@ class Passages:
     What is encoded of a passage of Markdown is the headings above it, then a line end, then the passage.
     """
 
-    def __init__(self, encoder: Callable[[], TextModel], tokens: int, overlap: int) -> None:
+    def __init__(self, encoder: Callable[[], TextModel], lengths: Lengths) -> None:
         self._encoder = encoder
-        self._tokens = tokens
-        self._overlap = overlap
+        self._lengths = lengths
 
     def __call__(self, items: Sequence[Item]) -> list[Ready | Rejected]:
         texts = [item.record.text or "" for item in items]
         outcome: list[Ready | Rejected] = []
         encoder = self._encoder()
-        tokens = min(self._tokens, encoder.max_tokens)
-        overlap = min(self._overlap, max((tokens - 1) // 2, 0))
+        tokens, overlap = self._lengths.within(encoder.max_tokens, encoder.spec.model)
         for item, text, offsets in zip(items, texts, encoder.token_offsets(texts), strict=True):
             if item.markup:
                 passages = cut_markup(text, offsets, self._count, tokens=tokens, overlap=overlap)

@@ -50,6 +50,19 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphCounts:
+    """What a graph holds: `merged` edges stood there again, `isolated` nodes have no edge."""
+
+    nodes: int
+    edges: int
+    directed: bool
+    weighted: bool
+    self_loops: int
+    merged: int
+    isolated: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The stage that the others waited for, and the share of the time that it was busy, from 0 to 1.
 
@@ -73,7 +86,7 @@ class Report:
     busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
     written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
-    why that cannot be said.
+    why that cannot be said. `graph` counts what a graph holds.
     """
 
     collection: str
@@ -98,6 +111,7 @@ class Report:
     limit: Limit | None = None
     forecast: Forecast | None = None
     no_forecast: str | None = None
+    graph: GraphCounts | None = None
 
     @property
     def written(self) -> int:
@@ -142,17 +156,18 @@ class Options:
     """What all ingest verbs can be told beyond their main arguments.
 
     Args:
-        device: auto, cpu, cuda[:n] or mps.
+        device: auto, cpu, cuda[:n] or mps; or several of a kind with commas (cuda:0,cuda:1), each of which gets a
+            process of its own. auto takes all GPUs that there are.
         precision: auto, fp32, bf16 or fp16.
-        passage_tokens: the longest passage, in tokens of the text model.
-        passage_overlap: how many tokens two neighbouring passages share.
+        passage_tokens: the longest passage, in tokens of the text model; None is 256, or what the model sees.
+        passage_overlap: how many tokens two neighbouring passages share; None is 32, or what is below half of them.
         progress: is told how the run goes on.
     """
 
     device: str = "auto"
     precision: str = "auto"
-    passage_tokens: int = 256
-    passage_overlap: int = 32
+    passage_tokens: int | None = None
+    passage_overlap: int | None = None
     progress: Progress = QUIET
 
 

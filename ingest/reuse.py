@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from ingest.sources.contract import Item
 from ingest.sync import Sync
 from search.catalog import inputs, reads
 from search.catalog.database import Database
-from search.encoders.contract import Attempt, Encoder
+from search.encoders.contract import Attempt
 from search.encoders.contract import Item as Encodable
 from search.types import Part, Space
 from search.vectors import Vectors
@@ -57,8 +57,24 @@ class Memo:
                 self._bytes -= old.nbytes + _ENTRY_BYTES
 
 
+@dataclass(slots=True)
+class _Row:
+    """A vector (dim,) that is there, or will be when what asked for it first has been encoded."""
+
+    vector: Vectors | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Of some texts or pictures, those `to_encode`, with the `keys` of texts; `rows` are all, None for pictures."""
+
+    to_encode: list[Encodable]
+    keys: list[bytes]
+    rows: list[_Row] | None
+
+
 class Reuse:
-    """Encodes what no vector is at hand for. `reused` counts the others.
+    """Says what no vector is at hand for, and is to be encoded. `reused` counts the others.
 
     A stored vector is taken again where the same text, cut by the same settings, stands in the space: in the
     former version of the record, or in a record of another id with the same whole text. Both are compared as
@@ -70,6 +86,7 @@ class Reuse:
         self._space = space
         self._memo = Memo() if memo is None else memo
         self._contents: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None
+        self._coming: dict[bytes, _Row] = {}  # of texts that are being encoded
         self.reused = 0
 
     def look(self, new: Sequence[Item], changed: Sequence[Item], sync: Sync, cut: Cut) -> None:
@@ -96,38 +113,48 @@ class Reuse:
                 if isinstance(text, str):
                     self._memo.keep(_hash(text), row)
 
-    def encode(self, encoder: Encoder, encodable: Sequence[Encodable]) -> Attempt:
-        """Vectors of texts or pictures; equal texts are encoded once."""
+    def wanted(self, encodable: Sequence[Encodable]) -> Wanted:
+        """What of these texts or pictures is to be encoded: equal texts once, and none that is being encoded already.
+
+        `taken` is to be called with what came of it, in the order of these calls.
+        """
         texts = [one for one in encodable if isinstance(one, str)]
         if len(texts) != len(encodable):
-            return encoder.attempt(encodable)
-        keys = [_hash(text) for text in texts]
-        rows: dict[bytes, Vectors] = {}
+            return Wanted(list(encodable), [], None)
+        rows: list[_Row] = []
         missing: dict[bytes, str] = {}
-        for key, text in zip(keys, texts, strict=True):
-            if key not in rows and key not in missing:
-                row = self._memo.get(key)
-                if row is None:
+        here: dict[bytes, _Row] = {}
+        for text in texts:
+            key = _hash(text)
+            row = here.get(key)
+            if row is None:
+                row = here[key] = self._row(key)
+                if row.vector is None and key not in self._coming:
+                    self._coming[key] = row
                     missing[key] = text
-                else:
-                    rows[key] = row
-        error = None
-        n_encoded = 0
-        if missing:
-            outcome = encoder.attempt(list(missing.values()))
-            error = outcome.error
-            for key, row, done in zip(missing, outcome.vectors, outcome.done, strict=True):
-                if done:
-                    rows[key] = row
-                    self._memo.keep(key, row)
-                    n_encoded += 1
-        vectors = np.zeros((len(keys), self._space.dim), dtype=np.float32)
-        known = np.array([key in rows for key in keys], dtype=np.bool_)
-        for place, key in enumerate(keys):
-            if known[place]:
-                vectors[place] = rows[key]
-        self.reused += int(known.sum()) - n_encoded
-        return Attempt(vectors, known, error)
+            rows.append(row)
+        return Wanted(list(missing.values()), list(missing), rows)
+
+    def taken(self, wanted: Wanted, outcome: Attempt) -> Attempt:
+        """Vectors of all that was asked for, of what was encoded of it."""
+        if wanted.rows is None:
+            return outcome
+        for key, row, done in zip(wanted.keys, outcome.vectors, outcome.done, strict=True):
+            cell = self._coming.pop(key)
+            if done:
+                cell.vector = row
+                self._memo.keep(key, row)
+        vectors = np.zeros((len(wanted.rows), self._space.dim), dtype=np.float32)
+        known = np.array([row.vector is not None for row in wanted.rows], dtype=np.bool_)
+        for place, row in enumerate(wanted.rows):
+            if row.vector is not None:
+                vectors[place] = row.vector
+        self.reused += int(known.sum()) - int(outcome.done.sum())
+        return Attempt(vectors, known, outcome.error)
+
+    def _row(self, key: bytes) -> _Row:
+        coming = self._coming.get(key)
+        return _Row(self._memo.get(key)) if coming is None else coming
 
     def _former(self, changed: Sequence[Item], sync: Sync) -> dict[str, int]:
         """Of changed texts cut as before, the key of the record that holds the former version, by id."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.passages import cut
+from ingest.passages import Lengths, cut
 from ingest.pipeline import Ready
 from ingest.sources.contract import Item, Rejected
 from search.encoders.contract import Occurrence
@@ -17,7 +17,7 @@ from search.errors import SourceError
 from search.types import Part
 
 if TYPE_CHECKING:
-    from search.encoders.contextual_words import ContextualWordEncoder
+    from search.encoders.contract import TextModel
 
 _EMPTY = 1 / 1024  # of the memory for one handful is taken by a text that no part counts for
 _ANY_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -41,25 +41,22 @@ def words_pattern(words: Sequence[str]) -> re.Pattern[str]:
 class WordsInContext:
     """Finds each occurrence of some words, or of all, with the text around it that the model is to read.
 
-    The text is cut into windows of up to `tokens` tokens that share up to twice `overlap`; a word is read in that
-    window in which it has most on its poorer side, so about half of `overlap` at least, save at the text's ends. A
+    The text is cut into windows of so many tokens that share up to twice the overlap; a word is read in that
+    window in which it has most on its poorer side, so about half of the overlap at least, save at the text's ends. A
     text without the words is stored without vectors.
     """
 
-    def __init__(
-        self, encoder: Callable[[], ContextualWordEncoder], words: Sequence[str], tokens: int, overlap: int
-    ) -> None:
-        """Raises SourceError where a word is none."""
-        self._encoder = encoder
+    def __init__(self, reader: Callable[[], TextModel], words: Sequence[str], lengths: Lengths) -> None:
+        """Raises SourceError where a word is none; `reader` is the text model that reads the words."""
+        self._reader = reader
         self._pattern = words_pattern(words)
-        self._tokens = tokens
-        self._overlap = overlap
+        self._lengths = lengths
 
     def __call__(self, items: Sequence[Item]) -> list[Ready | Rejected]:
         texts = [item.record.text or "" for item in items]
-        reader = self._encoder().text
-        tokens = min(self._tokens, reader.max_tokens)
-        overlap = min(2 * self._overlap, max((tokens - 1) // 2, 0))
+        reader = self._reader()
+        tokens, shared = self._lengths.within(reader.max_tokens, reader.spec.model)
+        overlap = min(2 * shared, max((tokens - 1) // 2, 0))
         outcome: list[Ready | Rejected] = []
         for item, text, offsets in zip(items, texts, reader.token_offsets(texts), strict=True):
             if not text.strip():

@@ -24,6 +24,7 @@ from search.query.answer import Question, answer
 from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import Options
+from search.query.request import ids as request_ids
 from search.query.request import weights as weights_of
 from search.sorting import Sorting
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
@@ -44,7 +45,7 @@ class Collection(Sorting):
     next question; one process at a time writes.
     """
 
-    def __init__(self, layout: Layout, database: Database, *, device: str) -> None:
+    def __init__(self, layout: Layout, database: Database, *, device: str, precision: str = "auto") -> None:
         """Made by `search.open`."""
         self._layout = layout
         self._database = database
@@ -53,7 +54,7 @@ class Collection(Sorting):
         self._names = FieldNames()
         self._views = Views(layout)
         self._n_added: dict[int, int] = {}  # rows added to each space since its index was last looked at
-        self._asker = Asker(database, self._views, device)
+        self._asker = Asker(database, self._views, device, precision)
         self._indexer = Indexer(layout, database, self._views, self._asker.real)
 
     @property
@@ -132,8 +133,7 @@ class Collection(Sorting):
                 if where is not None:
                     keys = _conditions().matching(transaction, where).tolist()
                 else:
-                    wanted = [ids] if isinstance(ids, str) else list(ids or ())
-                    keys = sorted(reads.keys_of(transaction, wanted).values())
+                    keys = sorted(reads.keys_of(transaction, request_ids(ids, "ids")).values())
             return writer.delete(keys) if keys else 0
 
     @contextmanager
@@ -154,9 +154,10 @@ class Collection(Sorting):
         """The records of these ids, in their order; None for an id that is not there.
 
         Raises:
+            QueryError: an id is no string.
             CollectionCorrupt: a record does not match its checksum.
         """
-        wanted = [ids] if isinstance(ids, str) else list(ids)
+        wanted = request_ids(ids, "ids")
         with self._database.reading() as transaction:
             found = reads.records_of(transaction, wanted)
             for id in wanted:
@@ -307,8 +308,7 @@ class Collection(Sorting):
             QueryError, FilterError, UnknownSpace: see their messages.
         """
         options = Options(k, where, explain)
-        liked = [likes] if isinstance(likes, str) else list(likes)
-        disliked = [dislikes] if isinstance(dislikes, str) else list(dislikes)
+        liked, disliked = request_ids(likes, "likes"), request_ids(dislikes, "dislikes")
         if not liked:
             raise QueryError("recommend needs at least one like; give the id of a stored record")
         if not 0 <= diversity <= 1:

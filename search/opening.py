@@ -14,13 +14,20 @@ from search.layout import Layout, sync_directory
 _SMALLEST = 512  # bytes of a database; SQLite takes anything smaller for an empty one
 
 
-def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "auto") -> Collection:
+def open(
+    path: str | Path,
+    mode: Literal["rw", "r"] = "rw",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Collection:
     """Open the collection in the directory `path`.
 
     Args:
         path: a directory; with mode "rw" it is made if it is absent.
         mode: "r" to read only.
         device: where query encoders run: auto, cpu, cuda[:n] or mps.
+        precision: of their numbers: auto, fp32, bf16 or fp16.
 
     Raises:
         CollectionNotFound: there is none, and the mode is "r".
@@ -54,7 +61,7 @@ def open(path: str | Path, mode: Literal["rw", "r"] = "rw", *, device: str = "au
     except BaseException:
         database.close()
         raise
-    return Collection(layout, database, device=device)
+    return Collection(layout, database, device=device, precision=precision)
 
 
 def _check_there(layout: Layout) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli import verbs
-from search.cli import copies, sorting, tuning
+from search.cli import copies, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
 from search.version import __version__
@@ -20,6 +20,7 @@ asking_verbs.register(app)
 sorting.register(app)
 tuning.register(app)
 copies.register(app)
+serving.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption
+from search.cli.verbs import HERE, CollectionOption, JsonOption
 from search.errors import SourceError
 
 if TYPE_CHECKING:
     from ingest.learn.pictures.settings import SimclrSettings
     from ingest.objects import ObjectSettings
-    from ingest.report import Options, Progress, Report
+    from ingest.report import GraphCounts, Options, Progress, Report
 
 app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, or vectors made elsewhere.")
 
@@ -25,6 +25,13 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Remove what came from PATH before and is gone from it now.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail (exit 1) if any input had to be skipped.")]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where models run: auto, cpu, cuda[:n] or mps; cuda:0,cuda:1 uses both, auto all GPUs.",
+    ),
+]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Space = Annotated[str, typer.Option("--space", metavar="S", help="Where the vectors go.")]
 
@@ -37,7 +44,9 @@ _STAGES = {
 }
 
 
-def _options(device: str, precision: str, bars: Progress, tokens: int = 256, overlap: int = 32) -> Options:
+def _options(
+    device: str, precision: str, bars: Progress, tokens: int | None = None, overlap: int | None = None
+) -> Options:
     from ingest.report import Options
 
     return Options(device, precision, tokens, overlap, bars)
@@ -59,6 +68,8 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
         )
         if report.limit is not None:
             output.say(f"the limit was {_STAGES[report.limit.stage]}, {report.limit.busy:.0%} busy")
+    if report.graph is not None and not as_json:
+        _describe(report.graph)
     if report.decoded:
         counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
         output.say(f"inputs that were not UTF-8 were read as {counts}")
@@ -75,6 +86,20 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
         output.say(f"{more}; each with its reason in {report.rejects_file}" if report.rejects_file else more)
         if strict:
             raise SourceError(f"{more} and --strict was given; mend or remove what cannot be read")
+
+
+def _describe(graph: GraphCounts) -> None:
+    kind = f"{'directed' if graph.directed else 'undirected'}, {'' if graph.weighted else 'un'}weighted"
+    again = "its weight was added" if graph.merged == 1 else "their weights were added"
+    merged = (
+        f"; {graph.merged:,} stood there again{f' ({again})' if graph.weighted else ''}"
+        if graph.merged
+        else ""
+    )
+    output.say(
+        f"the graph ({kind}): {graph.nodes:,} nodes, {graph.isolated:,} of them without edges; {graph.edges:,} edges, "
+        f"{graph.self_loops:,} of them self-loops{merged}"
+    )
 
 
 def _foretell(report: Report) -> None:
@@ -163,9 +188,14 @@ def text(
             help="What standard input or the named files are, whatever their names: csv, jsonl.gz …",
         ),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="The longest passage, in tokens.")] = 256,
-    overlap: Annotated[int, typer.Option(help="Tokens that neighbouring passages share.")] = 32,
-    device: DeviceOption = "auto",
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="The longest passage, in tokens.", show_default="256, or what the model sees"),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Tokens that neighbouring passages share.", show_default="32")
+    ] = None,
+    device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
     prune: Prune = False,
@@ -226,9 +256,21 @@ def images(
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045
     layer: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="A hidden layer, of those that `nearkin models M --layers` lists."),
+        typer.Option(
+            metavar="NAME", help="A hidden layer of the network; see: nearkin models MODEL --layers."
+        ),
     ] = None,
-    pooling: Annotated[Optional[str], typer.Option(help="avg, gem, max or cls.")] = None,  # noqa: UP045
+    pooling: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="P", help="How positions become one vector: avg, gem, max or cls."),
+    ] = None,
+    query_prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="TEMPLATES",
+            help="CLIP: put a query's words into these: 'a photo of a {}.|a drawing of a {}.'",
+        ),
+    ] = None,
     path: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="F", help="Of a list: the field that holds the picture's path."),
@@ -305,7 +347,7 @@ def images(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="How many objects are kept of a picture.", show_default="16"),
     ] = None,
-    device: DeviceOption = "auto",
+    device: DevicesOption = "auto",
     precision: Precision = "auto",
     dry_run: DryRun = False,
     prune: Prune = False,
@@ -328,6 +370,7 @@ def images(
             weights=weights,
             layer=layer,
             pooling=pooling,
+            query_prompt=query_prompt,
             form=PictureFormat(path, id, text, root, frames, draft),
             thumbnails=thumbnails,
             learn=_learning(model, learn, epochs, flip, seed),
@@ -376,7 +419,9 @@ def _objects(
 
 @app.command()
 def graph(
-    path: OnePath,
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="The file, or the SQLAlchemy URL of a database.")
+    ],
     collection: CollectionOption = HERE,
     space: Space = "graph",
     model: Annotated[
@@ -398,15 +443,46 @@ def graph(
             "--directed/--undirected", help="Whether edges have a direction.", show_default="as the file says"
         ),
     ] = None,
-    source: Annotated[str | None, typer.Option(metavar="F", help="The csv column edges start from.")] = None,
-    target: Annotated[Optional[str], typer.Option(metavar="F", help="The csv column edges lead to.")] = None,  # noqa: UP045
-    weight: Annotated[Optional[str], typer.Option(metavar="F", help="The csv column of weights.")] = None,  # noqa: UP045
+    source: Annotated[str | None, typer.Option(metavar="F", help="The column edges start from.")] = None,
+    target: Annotated[Optional[str], typer.Option(metavar="F", help="The column edges lead to.")] = None,  # noqa: UP045
+    weight: Annotated[Optional[str], typer.Option(metavar="F", help="The column of weights.")] = None,  # noqa: UP045
+    source_type: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="F",
+            help="The column with the type of those, or =customer for all; ids become customer:7.",
+        ),
+    ] = None,
+    target_type: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="The same for the nodes that edges lead to."),
+    ] = None,
+    edge_type: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="The column with the type of an edge; see --type-weight."),
+    ] = None,
+    type_weight: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="T=W", help="What edges of type T count for: bought=3; 0 leaves them out."),
+    ] = None,
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SUFFIX", help="What the file is, whatever its name: csv, mtx, graphml.gz …"),
+    ] = None,
+    query: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SQL", help="What to ask a database: select a, b, w from bought."),
+    ] = None,
     dry_run: DryRun = False,
     prune: Prune = False,
     strict: Strict = False,
     as_json: JsonOption = False,
 ) -> None:
-    """A graph: edge list, csv, GraphML, GML, GEXF or adjacency list; every node becomes a record."""
+    """A graph; every node becomes a record.
+
+    Edge lists, .csv .tsv .parquet .adjlist .graphml .gexf .gml .net .json (node-link) .mtx .npz .mat, these also as .gz
+    and .zst; or a table of a database (--query).
+    """
     from ingest import verbs
     from ingest.cli.progress import progress
     from ingest.learn.nodes.load import NodeSettings
@@ -419,13 +495,38 @@ def graph(
             settings=NodeSettings(
                 dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed, device=device
             ),
-            edges=verbs.EdgeFormat(directed, source, target, weight),
+            edges=verbs.EdgeFormat(
+                directed,
+                source,
+                target,
+                weight,
+                source_type,
+                target_type,
+                edge_type,
+                _type_weights(type_weight or []),
+                format,
+                query,
+            ),
             space=space,
             prune=prune,
             dry_run=dry_run,
             options=_options("auto", "auto", bars),
         )
     _finish(report, strict=strict, as_json=as_json)
+
+
+def _type_weights(given: list[str]) -> dict[str, float]:
+    """`T=W` as T: W."""
+    found = {}
+    for each in given:
+        name, mark, weight = each.rpartition("=")
+        try:
+            found[name] = float(weight)
+        except ValueError:
+            mark = ""
+        if not mark or not name:
+            raise SourceError(f"--type-weight {each} is none; write bought=3")
+    return found
 
 
 @app.command()

@@ -3,114 +3,127 @@
 from __future__ import annotations
 
 import ast
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.sources.edges import Edges, usable
+from ingest.sources.edge_format import EdgeFormat
+from ingest.sources.edge_rows import ENDS_NAMES, Role, Rows, Spans, columns_of
+from ingest.sources.edges import GREATEST, Edges, is_usable
+from ingest.sources.scans import scan_cells, scan_lines
 from search.errors import SourceError
 
-BLOCK = 8 << 20  # bytes of text taken at a time
-HEADER_NAMES = (("source", "target"), ("from", "to"), ("u", "v"), ("src", "dst"))
-WEIGHT_NAMES = ("weight", "w")
-SPACE = np.zeros(256, np.bool_)
-SPACE[list(b" \t\n\r\x0b\x0c")] = True  # what bytes.split() splits at
+BLOCK = 1 << 20  # bytes of text taken at a time: what is made of them stays in the cache
+LONGEST = 64 << 20  # bytes of a line
 
 
-def _blocks(handle: IO[bytes]) -> Iterator[bytes]:
-    """The file in pieces that end where a line ends."""
+def blocks(handle: IO[bytes], file: str, begin: bytes = b"") -> Iterator[bytes]:
+    """The file, behind what was read of it, in pieces that end where a line ends.
+
+    Raises:
+        SourceError: a line is longer than LONGEST.
+    """
+    if begin:
+        yield begin
     while block := handle.read(BLOCK):
-        yield block + handle.readline()
+        rest = handle.readline(LONGEST)
+        if len(rest) == LONGEST and not rest.endswith(b"\n"):
+            raise SourceError(f"a line is longer than {LONGEST >> 20} MiB; is this a list of edges?", file)
+        yield block + rest
 
 
-def _unreadable(data: bytes) -> list[int]:
+def unreadable(data: bytes) -> NDArray[np.int64]:
     """Which lines (0-based) are not UTF-8 text; no line is looked at where all is well."""
+    if _is_text(data):
+        return np.empty(0, np.int64)
+    bad = [number for number, line in enumerate(data.split(b"\n")) if not _is_text(line)]
+    return np.array(bad, np.int64)
+
+
+def _is_text(data: bytes) -> bool:
     try:
-        readable = "\0" not in data.decode()
+        return b"\0" not in data and (data.isascii() or bool(data.decode()))
     except UnicodeDecodeError:
-        readable = False
-    if readable:
-        return []
-    bad = []
-    for number, line in enumerate(data.split(b"\n")):
-        try:
-            if "\0" in line.decode():
-                bad.append(number)
-        except UnicodeDecodeError:
-            bad.append(number)
-    return bad
+        return False
 
 
 def read_edge_list(handle: IO[bytes], edges: Edges) -> None:
     """Take an edge list: `u v [weight]` per line."""
-    line = 1
-    for number, block in enumerate(_blocks(handle)):
-        data = block.removeprefix(b"\xef\xbb\xbf") if number == 0 else block
-        line += _edge_list_block(data, line, edges)
+    line, width = 1, 0
+    for number, block in enumerate(blocks(handle, edges.file)):
+        data = block.removeprefix(codecs.BOM_UTF8) if number == 0 else block
+        width = width or _width(data)
+        cut = data.rfind(b"\n") + 1
+        last = data[cut:].split(None, 3)
+        if last and len(last) < width and last[0][:1] not in (b"#", b"%"):
+            edges.reject(
+                "the last line has no line end and lacks something; the file may be cut off",
+                line + data.count(b"\n"),
+            )
+            data = data[:cut]
+        line += take_lines(data, line, edges)
 
 
-def _edge_list_block(data: bytes, line: int, edges: Edges) -> int:
+def _width(data: bytes) -> int:
+    """How many tokens, up to 3, the first edge of a block has; 0 where it has no edge."""
+    found = re.search(rb"^[^\S\n]*[^\s#%]\S*[^\S\n]+\S+([^\S\n]+\S)?", data, re.MULTILINE)
+    return 0 if found is None else 2 if found.group(1) is None else 3
+
+
+def take_lines(data: bytes, line: int, edges: Edges) -> int:
     """Take whole lines, the first of which has this number; returns how many line ends there are."""
     codes = np.frombuffer(data, np.uint8)
-    space = np.concatenate(([True], SPACE[codes], [True]))
-    changes = np.flatnonzero(space[1:] != space[:-1])
-    starts, lengths = changes[::2], changes[1::2] - changes[::2]
-    ends = np.flatnonzero(codes == ord("\n"))
-    counts = np.bincount(np.searchsorted(ends, starts), minlength=len(ends) + 1)
-    first = np.cumsum(counts) - counts
-    used = counts > 0
-    heads = codes[starts[first[used]]]
-    used[used] = (heads != ord("#")) & (heads != ord("%"))
-    for bad in _unreadable(data):
-        if used[bad]:
-            edges.reject("the line is not UTF-8 text", line + bad)
-        used[bad] = False
-    alone = first[used & (counts == 1)]
-    edges.numbers_in(data, starts[alone], lengths[alone])
-    rows = np.flatnonzero(used & (counts > 1))
-    weights = None
-    third = rows[counts[rows] > 2]
-    if len(third):
-        weights = np.ones(len(rows))
-        places = first[third] + 2
-        # a dict of attributes, as networkx writes it, has blanks: take the rest of the line
-        until = np.append(ends, len(data))[third] if b"{" in data else (starts + lengths)[places]
-        found = [data[a:b] for a, b in zip(starts[places].tolist(), until.tolist(), strict=True)]
-        weights[counts[rows] > 2] = _weights(found, third + line, edges)
-        rows, weights = rows[weights > 0], weights[weights > 0]
-        if b"{" in data and (weights == 1).all():
-            weights = None
-    tokens = np.concatenate((first[rows], first[rows] + 1))
-    sources, targets = edges.numbers_in(data, starts[tokens], lengths[tokens]).reshape(2, -1)
+    n_lines = data.count(b"\n")
+    ends, weights = np.empty((4, n_lines + 1), np.int64), np.empty(n_lines + 1)
+    lone, odd = np.empty((2, n_lines + 1), np.int64), np.empty((3, n_lines + 1), np.int64)
+    n_edges, n_weighted, n_lone, n_odd = scan_lines(
+        codes, unreadable(data), GREATEST, ends, weights, lone, odd
+    )
+    edges.ids.numbers_in(codes, lone[0, :n_lone], lone[1, :n_lone])
+    sources, targets = (edges.ids.numbers_in(codes, ends[k, :n_edges], ends[k + 1, :n_edges]) for k in (0, 2))
+    edges.add(sources, targets, weights[:n_edges] if n_weighted else None)
+    _odd_lines([(line + at, data[a:b]) for at, a, b in odd[:, :n_odd].T.tolist()], edges)
+    return n_lines
+
+
+def _odd_lines(lines: Sequence[tuple[int, bytes]], edges: Edges) -> None:
+    """Take lines that the scan could not make out: other ways to write a weight, or a fault to be told."""
+    taken: list[tuple[bytes, bytes, float]] = []
+    weighted = False
+    for line, text in lines:
+        if not _is_text(text):
+            edges.reject("the line is not UTF-8 text", line)
+            continue
+        source, target, rest = text.split(None, 2)
+        weight = _weight(rest)
+        if weight is not None and not is_usable(weight):
+            # a dict of attributes, as networkx writes it, has blanks: show the rest of the line
+            shown = (rest if rest.startswith(b"{") else rest.split()[0])[:40].decode(errors="replace")
+            edges.reject(f"the weight {shown!r} is not a positive number", line)
+            continue
+        weighted |= weight is not None
+        taken.append((source, target, 1.0 if weight is None else weight))
+    weights = np.array([each for *_, each in taken]) if weighted else None
+    sources = edges.ids.numbers([source for source, _, _ in taken])
+    targets = edges.ids.numbers([target for _, target, _ in taken])
     edges.add(sources, targets, weights)
-    return len(ends)
 
 
-def _weights(tokens: Sequence[bytes], lines: NDArray[np.int64], edges: Edges) -> NDArray[np.float64]:
-    """The weights in these tokens; -1, and a rejected line, for each that cannot be used."""
+def _weight(text: bytes) -> float | None:
+    """A weight as a number or, as networkx writes it, in a dict of attributes (None: not in it); NaN for neither."""
     try:
-        weights = np.fromiter(map(float, tokens), np.float64, len(tokens))
-    except ValueError:
-        weights = np.fromiter(map(_weight, tokens), np.float64, len(tokens))
-    for k in np.flatnonzero(~usable(weights)).tolist():
-        shown = tokens[k][:40].decode(errors="replace")
-        edges.reject(f"the weight {shown!r} is not a positive number", int(lines[k]))
-        weights[k] = -1.0
-    return weights
-
-
-def _weight(token: bytes) -> float:
-    """A weight as a number or, as networkx writes it, in a dict of attributes; NaN where it is neither."""
-    try:
-        if not token.startswith(b"{"):
-            return float(token.split()[0])
-        found = ast.literal_eval(token[:1000].decode())
-        return float(found.get("weight", 1.0))
+        if not text.startswith(b"{"):
+            return float(text.split()[0])
+        found = ast.literal_eval(text[:1000].decode())
+        return float(found["weight"]) if "weight" in found else None
     except (ValueError, SyntaxError, TypeError, AttributeError, IndexError, RecursionError, MemoryError):
         return float("nan")
 
@@ -125,152 +138,116 @@ def _cells(line: bytes, delimiter: bytes) -> list[str]:
     return [cell.strip() for cell in row]
 
 
-def has_header(handle: IO[bytes]) -> bool:
+def has_header(handle: io.BufferedReader) -> bool:
     """Whether the first line holds usual column names between tabs."""
-    names = [cell.lower() for cell in _cells(handle.readline(), b"\t")]
-    handle.seek(0)
-    return any(pair[0] in names and pair[1] in names for pair in HEADER_NAMES)
+    line = handle.peek(BLOCK).partition(b"\n")[0]
+    names = [cell.lower() for cell in _cells(line, b"\t")]
+    return any(pair[0] in names and pair[1] in names for pair in ENDS_NAMES)
 
 
-def _columns(
-    header: list[str], second: list[str], names: Sequence[str | None], file: str
-) -> tuple[list[int], bool]:
-    """Which columns hold source, target and (if any) weight, and whether the first line is a header."""
-    lowered = [cell.lower() for cell in header]
-    known = next((pair for pair in HEADER_NAMES if pair[0] in lowered and pair[1] in lowered), None)
-    if any(names) or known:
-        columns = []
-        for place, name in enumerate(names[:2]):
-            if name is not None and name not in header:
-                raise SourceError(
-                    f"has no column {name!r}; its columns are {', '.join(header[:20])}", file, 1
-                )
-            if name is None and known is None:
-                raise SourceError(
-                    f"which columns are the ends? name both; they are {', '.join(header[:20])}", file, 1
-                )
-            columns.append(
-                header.index(name) if name is not None else lowered.index((known or ("", ""))[place])
-            )
-        if names[2] is not None and names[2] not in header:
-            raise SourceError(
-                f"has no column {names[2]!r}; its columns are {', '.join(header[:20])}", file, 1
-            )
-        usual = next((name for name in WEIGHT_NAMES if name in lowered), None)
-        if names[2] is not None:
-            columns.append(header.index(names[2]))
-        elif usual is not None:
-            columns.append(lowered.index(usual))
-        return columns, True
-    # Names of the user's own over columns of numbers are a header too.
-    numeric = [_is_number(cell) for cell in second]
-    is_header = any(below and not _is_number(cell) for cell, below in zip(header, numeric, strict=False))
-    with_weight = len(header) > 2 and len(numeric) > 2 and numeric[2]
-    return [0, 1, 2] if with_weight or (len(header) > 2 and not is_header) else [0, 1], is_header
+class _Table:
+    """A table with one edge per row that is being read."""
+
+    def __init__(self, columns: dict[Role, int], delimiter: bytes, rows: Rows) -> None:
+        self._columns, self._delimiter, self._rows = columns, delimiter, rows
+        self._edges = rows.edges
+        places = sorted(set(columns.values()))  # one column may have two roles
+        self._slot = {role: places.index(column) for role, column in columns.items()}
+        self._slots = np.full(places[-1] + 1, -1, np.int64)
+        self._slots[places] = np.arange(len(places))
+
+    def block(self, data: bytes, line: int) -> tuple[int, int]:
+        """Take whole rows, the first of which stands on this line; the position and line from which a csv parser
+        has to go on, or those behind the data."""
+        n_lines, codes = data.count(b"\n") + 1, np.frombuffer(data, np.uint8)
+        cells = np.empty((2 * int(self._slots.max() + 1), n_lines), np.int64)
+        weights, lines = np.empty(n_lines), np.empty(n_lines, np.int64)
+        odd = np.empty((3, n_lines), np.int64)
+        n_rows, n_odd, position, passed = scan_cells(
+            codes,
+            self._delimiter[0],
+            unreadable(data),
+            GREATEST,
+            self._slots,
+            self._slot.get(Role.WEIGHT, -1),
+            cells,
+            weights,
+            lines,
+            odd,
+        )
+        spans: dict[Role, Spans] = {
+            role: cells[2 * slot : 2 * slot + 2, :n_rows]
+            for role, slot in self._slot.items()
+            if role != Role.WEIGHT
+        }
+        given = weights[:n_rows] if Role.WEIGHT in self._slot else None
+        self._rows.take(data, spans, given, lines[:n_rows] + line)
+        for at, begin, end in odd[:, :n_odd].T.tolist():
+            self.slowly([data[begin:end]], line + at)
+        return position, line + passed
+
+    def slowly(self, lines: Iterable[bytes], line: int) -> None:
+        """Take rows one by one by the csv module, and say of each that cannot be used why."""
+        # surrogateescape carries bad bytes through the csv module, so that only their own row is rejected
+        text = (item.decode(errors="surrogateescape") for item in lines)
+        reader = csv.reader(text, delimiter=self._delimiter.decode())
+        taken: list[list[bytes]] = []
+        weights: list[float] = []
+        places: list[int] = []
+        while True:
+            place = line + reader.line_num
+            try:
+                row = next(reader, None)
+                if row is None:
+                    break
+                if not any(cell.strip() for cell in row):
+                    continue
+                cells = {role: row[column].strip().encode() for role, column in self._columns.items()}
+            except csv.Error as error:
+                self._edges.reject(f"the row cannot be parsed ({error})", place)
+                continue
+            except IndexError:
+                self._edges.reject(f"too few columns ({len(row or ())})", place)
+                continue
+            except UnicodeEncodeError:
+                self._edges.reject("the line is not UTF-8 text", place)
+                continue
+            shown = cells.pop(Role.WEIGHT, None)
+            weight = 1.0 if shown is None else _weight(shown) or float("nan")
+            if not cells[Role.SOURCE] or not cells[Role.TARGET]:
+                self._edges.reject("an end of the edge is empty", place)
+            elif not all(cells.values()):
+                self._edges.reject("a type is empty", place)
+            elif any(b"\0" in cell for cell in cells.values()):
+                self._edges.reject("the line is not UTF-8 text", place)
+            elif not is_usable(weight):
+                told = (shown or b"")[:40].decode(errors="replace")
+                self._edges.reject(f"the weight {told!r} is not a positive number", place)
+            else:
+                taken.append(list(cells.values()))
+                weights.append(weight)
+                places.append(place)
+        if taken:
+            roles = [role for role in self._columns if role != Role.WEIGHT]
+            columns: dict[Role, Sequence[bytes]] = dict(zip(roles, zip(*taken, strict=True), strict=True))
+            given = np.array(weights) if Role.WEIGHT in self._columns else None
+            self._rows.take_columns(columns, given, np.array(places, np.int64))
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def read_table(handle: IO[bytes], names: Sequence[str | None], edges: Edges) -> None:
-    """Take a table with one edge per row; rows with quotes go through the csv module, the rest in bulk."""
-    top = [handle.readline(), handle.readline()]
+def read_table(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> None:
+    """Take a table with one edge per row; rows with quotes within quotes go through the csv module."""
+    top = [handle.readline(LONGEST), handle.readline(LONGEST)]
     if b"\0" in top[0]:
         raise SourceError("is not UTF-8 text; save it as UTF-8", edges.file, 1)
     delimiter = _delimiter(top[0])
-    header = _cells(top[0].removeprefix(b"\xef\xbb\xbf"), delimiter)
-    columns, is_header = _columns(header, _cells(top[1], delimiter), names, edges.file)
-    handle.seek(0)
-    line = 1
-    if is_header:
-        handle.readline()
-        line = 2
-    for number, block in enumerate(_blocks(handle)):
-        data = block.removeprefix(b"\xef\xbb\xbf") if number == 0 else block
-        if b'"' in data:  # a quoted field may run over the end of the block: leave the rest to the csv module
-            rest = chain(io.BytesIO(data), handle)
-            _table_rows(rest, line, columns, delimiter, edges)
+    header = _cells(top[0].removeprefix(codecs.BOM_UTF8), delimiter)
+    columns, is_header = columns_of(header, _cells(top[1], delimiter), form, edges.file)
+    table = _Table(columns, delimiter, Rows(edges, form))
+    line = 2 if is_header else 1
+    begin = top[1] if is_header else b"".join(top).removeprefix(codecs.BOM_UTF8)
+    for data in blocks(handle, edges.file, begin):
+        position, line = table.block(data, line)
+        if position < len(data):  # a quoted field may run over the end of the block
+            rest = iter(partial(handle.readline, LONGEST), b"")
+            table.slowly(chain(io.BytesIO(data[position:]), rest), line)
             return
-        if not _table_block(data, columns, delimiter, line, edges):
-            _table_rows(io.BytesIO(data), line, columns, delimiter, edges)
-        line += data.count(b"\n")
-
-
-def _table_block(data: bytes, columns: Sequence[int], delimiter: bytes, line: int, edges: Edges) -> bool:
-    """Take a block of rows at once; False, and nothing taken, if its rows are not all alike and clean."""
-    plain = data.replace(b"\r\n", b"\n").rstrip(b"\n")
-    if b"\r" in plain or b" " in plain or (delimiter != b"\t" and b"\t" in plain) or _unreadable(plain):
-        return False
-    codes = np.frombuffer(plain, np.uint8)
-    marks = np.flatnonzero((codes == delimiter[0]) | (codes == ord("\n")))
-    ends = np.flatnonzero(codes[marks] == ord("\n"))
-    width = int(ends[0]) + 1 if len(ends) else len(marks) + 1
-    alike = len(marks) + 1 == width * (len(ends) + 1) and bool((np.diff(ends, prepend=-1) == width).all())
-    if not alike or max(columns) >= width:
-        return False
-    begins, until = np.append(0, marks + 1), np.append(marks, len(plain))
-    lengths = until - begins
-    picked = [np.arange(column, len(begins), width) for column in columns]
-    if not (lengths[picked[0]].all() and lengths[picked[1]].all()):
-        return False
-    weights, rows = None, np.arange(len(picked[0]))
-    if len(picked) > 2:
-        spans = zip(begins[picked[2]].tolist(), until[picked[2]].tolist(), strict=True)
-        weights = _weights([plain[a:b] for a, b in spans], rows + line, edges)
-        rows, weights = rows[weights > 0], weights[weights > 0]
-    cells = np.concatenate((picked[0][rows], picked[1][rows]))
-    sources, targets = edges.numbers_in(plain, begins[cells], lengths[cells]).reshape(2, -1)
-    edges.add(sources, targets, weights)
-    return True
-
-
-def _table_rows(
-    lines: Iterable[bytes], line: int, columns: Sequence[int], delimiter: bytes, edges: Edges
-) -> None:
-    """Take rows one by one: the slow way, for quotes, blanks and rows that lack something."""
-    # surrogateescape carries bad bytes through the csv module, so that only their own row is rejected
-    text = (item.decode(errors="surrogateescape") for item in lines)
-    reader = csv.reader(text, delimiter=delimiter.decode())
-    sources: list[bytes] = []
-    targets: list[bytes] = []
-    weights: list[bytes] = []
-    places: list[int] = []
-    while True:
-        place = line + reader.line_num
-        try:
-            row = next(reader, None)
-            if row is None:
-                break
-            if not any(cell.strip() for cell in row):
-                continue
-            cells = [row[column].strip().encode() for column in columns]
-        except csv.Error as error:
-            edges.reject(f"the row cannot be parsed ({error})", place)
-            continue
-        except IndexError:
-            edges.reject(f"too few columns ({len(row or ())})", place)
-            continue
-        except UnicodeEncodeError:
-            edges.reject("the line is not UTF-8 text", place)
-            continue
-        if not cells[0] or not cells[1]:
-            edges.reject("an end of the edge is empty", place)
-        elif any(b"\0" in cell for cell in cells):
-            edges.reject("the line is not UTF-8 text", place)
-        else:
-            sources.append(cells[0])
-            targets.append(cells[1])
-            weights.append(cells[-1])
-            places.append(place)
-    if len(columns) < 3:
-        edges.add(edges.numbers(sources), edges.numbers(targets), None)
-        return
-    values = _weights(weights, np.array(places, np.int64), edges)
-    good = np.flatnonzero(values > 0).tolist()
-    ends = [edges.numbers([names[k] for k in good]) for names in (sources, targets)]
-    edges.add(ends[0], ends[1], values[good])

@@ -1,87 +1,211 @@
-"""Reads graph files into compressed sparse rows: edge lists and csv in bulk, the other formats by networkx."""
+"""Reads graphs from wherever people have them into compressed sparse rows: files, databases, memory."""
 
 from __future__ import annotations
 
-import gzip
 import io
-import math
-import zlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
-from xml.parsers import expat
-
-import networkx as nx
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from ingest.sources.contract import Graph
+from ingest.sources.edge_format import ANY_EDGES, EdgeFormat
 from ingest.sources.edge_lists import has_header, read_edge_list, read_table
-from ingest.sources.edges import Attributes, Edges, GraphFile, digest, from_edges, usable
+from ingest.sources.edges import Attributes, Edges, GraphFile, digest, from_edges
+from ingest.sources.formats import Packing
+from ingest.sources.graph_matrices import read_mat, read_matrix_market, read_npz, take_arrays, take_matrix
+from ingest.sources.graph_tables import address, is_url, read_parquet, read_sql
+from ingest.sources.graph_texts import (
+    json_object,
+    read_adjacency,
+    read_node_link,
+    read_pajek,
+    read_whole,
+    take_pairs,
+)
+from ingest.sources.graph_xml import read_xml
+from ingest.sources.inputs import laid_down, why
+from ingest.sources.unpacking import unpacked
 from search.errors import SourceError
-from search.types import Json
 
-__all__ = ["GraphFile", "digest", "from_edges", "from_networkx", "read_graph"]
+if TYPE_CHECKING:
+    import networkx as nx
 
-LARGEST = 1 << 30  # bytes, unpacked, of a file that networkx reads whole
-PARSED = (".graphml", ".gml", ".gexf", ".adjlist")
+__all__ = ["EdgeFormat", "GraphFile", "digest", "from_edges", "from_networkx", "read_given", "read_graph"]
+
+LISTS = (".txt", ".edgelist", ".edges", ".el")
+TABLES = (".csv", ".tsv", ".parquet")
+SEEKING = (".parquet", ".npz", ".mat")
+OTHERS = (".adjlist", ".graphml", ".gexf", ".gml", ".net", ".paj", ".json", ".mtx", ".npz", ".mat")
+MEMORY = "memory"  # the origin of a graph that was given as an object
 
 
-def read_graph(
-    path: Path,
-    *,
-    directed: bool | None = None,
-    source: str | None = None,
-    target: str | None = None,
-    weight: str | None = None,
-) -> GraphFile:
-    """Read a graph; the format follows from the suffix, with or without `.gz` behind it.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A graph, and where it came from, for the next time: a path, a database and query, or MEMORY."""
 
-    - `.csv`: comma (else semicolon or tab) separated. With a header the columns are those named by `source`,
-      `target` and `weight`, else those with usual names (source/target, from/to, u/v, src/dst; weight, w), else
-      the first two, and a third one of numbers as weight.
-    - `.graphml`, `.gml`, `.gexf`, `.adjlist`: by networkx; `weight` names the edge attribute ("weight").
-      XML that declares entities is refused, and so is a file of these formats over 1 GiB.
+    read: GraphFile
+    origin: str
+
+
+def read_given(given: Any, form: EdgeFormat = ANY_EDGES, ids: Sequence[str] | None = None) -> Given:
+    """Read a graph from wherever it is.
+
+    Args:
+        given: a path, the URL of a database, a networkx graph, a sparse matrix of scipy, an array (m, 2) or (m, 3) of
+            edges, or a tuple of sources, targets and, if any, weights.
+        form: how it is to be read.
+        ids: of the rows of a matrix, or of the nodes that the ends of edges count from 0; no others may have any.
+
+    Raises:
+        SourceError: it cannot be read, or has no edges.
+    """
+    if isinstance(given, str | os.PathLike):
+        if ids is not None:
+            raise SourceError("a file has its own ids; leave them out")
+        text = os.fspath(given)
+        if isinstance(given, str) and is_url(given):
+            edges = Edges(address(given, form.query))
+            if form.format is not None:
+                raise SourceError("a database has no format; leave it out")
+            read_sql(given, form, edges)
+            return Given(edges.finish(bool(form.directed), {}), edges.file)
+        return Given(read_graph(Path(text), form), str(Path(text).absolute()))
+    if form.columns or form.format or form.query:
+        raise SourceError("columns, types, formats and queries are for files and databases; leave them out")
+    edges = Edges("graph")
+    if hasattr(given, "is_directed") and hasattr(given, "edges"):
+        if ids is not None:
+            raise SourceError("a networkx graph has its own ids; leave them out")
+        attributes = _take_networkx(given, form.weight or "weight", edges)
+        directed = given.is_directed() if form.directed is None else form.directed
+        return Given(edges.finish(directed, attributes), MEMORY)
+    from scipy import sparse
+
+    names = None if ids is None else [str(id) for id in ids]
+    if sparse.issparse(given):
+        names = [str(k) for k in range(given.shape[0])] if names is None else names
+        directed = take_matrix(given, names, form.directed, edges)
+    else:
+        take_arrays(given, names, edges)
+        directed = bool(form.directed)
+    return Given(edges.finish(directed, {}), MEMORY)
+
+
+def read_graph(path: Path, form: EdgeFormat = ANY_EDGES) -> GraphFile:
+    """Read a graph file; the format follows from the suffix, with or without `.gz` or `.zst` behind it.
+
+    - `.csv`: comma (else semicolon or tab) separated. With a header the columns are those that `form` names, else
+      those with usual names (source/target, from/to, u/v, src/dst; weight, w), else the first two, and a third
+      one of numbers as weight. `.parquet` likewise.
+    - `.graphml`, `.gexf`, `.net`/`.paj` (Pajek), `.json` (node-link), `.gml` (by networkx, up to 1 GiB), `.adjlist`.
+    - `.mtx` (MatrixMarket), `.npz` (scipy, GNN benchmarks), `.mat`: adjacency matrices.
     - anything else is an edge list: `u v [weight]` between blanks; `#` and `%` begin a comment line; a line with
       a single id is a node without edges. A `.tsv` whose first line has usual column names is read as csv.
 
     Node ids are kept exactly as strings ("1" and "01" differ) and sorted, so that nothing depends on the order
-    of the lines. `directed` None means what the file says, else undirected. An edge that stands several times
+    of the lines. `form.directed` None means what the file says, else undirected. An edge that stands several times
     (undirected: in either direction) is one edge; the weights are added up where the file has weights.
 
     Raises:
         SourceError: there is no such file, it cannot be parsed, a named column is missing, or it has no edges.
+        MissingExtra: it needs a package that is not installed.
     """
     file = str(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    packed = suffixes[-1:] == [".gz"]
-    suffix = "".join(suffixes[-2:-1] if packed else suffixes[-1:])
+    if form.query is not None:
+        raise SourceError("a query is for a database; leave it out", file)
+    suffix, packing = _format(path, form.format)
     edges = Edges(file)
     attributes: Attributes = {}
+    directed = form.directed
     try:
-        with _opened(path, packed) as handle:
-            if suffix in PARSED:
-                _refuse_columns(file, source, target)
-                parsed = _parse(handle, suffix, file)
-                directed = parsed.is_directed() if directed is None else directed
-                attributes = _take_networkx(parsed, weight or "weight", edges)
-            elif suffix == ".csv" or (
-                suffix == ".tsv" and (source or target or weight or has_header(handle))
-            ):
-                read_table(handle, (source, target, weight), edges)
+        with _opened(path, packing, seeking=suffix in SEEKING) as handle:
+            if suffix == ".csv" or (suffix == ".tsv" and (form.columns or form.weight or has_header(handle))):
+                read_table(handle, form, edges)
+            elif suffix == ".parquet":
+                read_parquet(handle, form, edges)
             else:
-                _refuse_columns(file, source, target, weight)
-                read_edge_list(handle, edges)
+                _refuse_columns(suffix, form, file)
+                if suffix in OTHERS:
+                    directed, attributes = _other(handle, suffix, form, edges)
+                else:
+                    read_edge_list(handle, edges)
     except FileNotFoundError as error:
         raise SourceError("there is no such file; check the path", file) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"cannot be read ({error}); check the file", file) from error
+    except OSError as error:
+        raise SourceError(f"cannot be read ({why(error)}); check the file", file) from error
     return edges.finish(bool(directed), attributes)
 
 
+def _format(path: Path, named: str | None) -> tuple[str, Packing]:
+    """The suffix that tells the format, and how the file is packed."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = {".gz": Packing.GZIP, ".zst": Packing.ZSTD}.get(suffixes[-1] if suffixes else "", Packing.NONE)
+    suffix = "".join(suffixes[-2:-1] if packing is not Packing.NONE else suffixes[-1:])
+    if named is None:
+        return suffix, packing
+    pieces = [f".{piece}" for piece in named.lower().strip(".").split(".")]
+    if len(pieces) == 2 and pieces[1] in (".gz", ".zst"):
+        packing = Packing.GZIP if pieces[1] == ".gz" else Packing.ZSTD
+        pieces = pieces[:1]
+    known = (*LISTS, *TABLES, *OTHERS)
+    if len(pieces) != 1 or pieces[0] not in known:
+        raise SourceError(
+            f"there is no format '{named}' of graphs; use one of {', '.join(k[1:] for k in known)}"
+        )
+    return pieces[0], packing
+
+
+@contextmanager
+def _opened(path: Path, packing: Packing, *, seeking: bool) -> Iterator[Any]:
+    with path.open("rb") as stored, unpacked(stored, packing) as stream:
+        if seeking and packing is not Packing.NONE:
+            with laid_down(stream) as handle:
+                yield handle
+        else:
+            yield stream
+
+
+def _refuse_columns(suffix: str, form: EdgeFormat, file: str) -> None:
+    attributed = suffix in (
+        ".graphml",
+        ".gexf",
+        ".gml",
+        ".json",
+    )  # `weight` may name an attribute of edges there
+    if form.columns or (form.weight and not attributed):
+        raise SourceError("this format has no named columns; leave them out or give a .csv", file)
+
+
+def _other(handle: IO[bytes], suffix: str, form: EdgeFormat, edges: Edges) -> tuple[bool | None, Attributes]:
+    """Take a file of one of the formats that are neither lists nor tables."""
+    if suffix in (".graphml", ".gexf"):
+        return read_xml(handle, suffix, form, edges)
+    if suffix in (".net", ".paj"):
+        return read_pajek(handle, form, edges)
+    if suffix == ".json":
+        return read_node_link(handle, form, edges)
+    if suffix == ".adjlist":
+        read_adjacency(handle, edges)
+        return form.directed, {}
+    if suffix == ".mtx":
+        return read_matrix_market(handle, form, edges), {}
+    if suffix == ".npz":
+        return read_npz(handle, form, edges)
+    if suffix == ".mat":
+        return read_mat(handle, form, edges)
+    parsed = _gml(read_whole(handle, edges.file), edges.file)
+    directed = parsed.is_directed() if form.directed is None else form.directed
+    return directed, _take_networkx(parsed, form.weight or "weight", edges)
+
+
 def from_networkx(graph: nx.Graph[Any], *, weight: str = "weight") -> Graph:
-    """The same graph in compressed rows; `weight` names the edge attribute, ids are the nodes as strings.
+    """The graph in compressed sparse rows; nodes become strings, parallel edges one.
 
     Raises:
-        SourceError: no edges, a weight that is not a positive number, or two nodes with the same string.
+        SourceError: no edges, two nodes with the same name as a string, or a weight that is not a positive number.
     """
     edges = Edges("graph")
     _take_networkx(graph, weight, edges)
@@ -90,39 +214,18 @@ def from_networkx(graph: nx.Graph[Any], *, weight: str = "weight") -> Graph:
     return edges.finish(graph.is_directed(), {}).graph
 
 
-def _opened(path: Path, packed: bool) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb")
+def _gml(data: bytes, file: str) -> nx.Graph[Any]:
+    """The networkx graph in this GML file."""
+    import networkx as nx
 
-
-def _refuse_columns(file: str, *names: str | None) -> None:
-    if any(names):
-        raise SourceError("this format has no named columns; leave them out or give a .csv", file)
-
-
-def _parse(handle: IO[bytes], suffix: str, file: str) -> Any:
-    """The networkx graph in this file."""
-    data = handle.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise SourceError(f"is over {LARGEST >> 30} GiB; write so large a graph as an edge list", file)
-    if not data.strip():
-        raise SourceError("is empty; give a graph with at least one edge", file)
-    if suffix in (".graphml", ".gexf"):
-        _refuse_entities(data, file)
-    stream = io.BytesIO(data)
     try:
-        if suffix == ".graphml":
-            return nx.read_graphml(stream)
-        if suffix == ".gexf":
-            return nx.read_gexf(stream)
-        if suffix == ".adjlist":
-            return nx.read_adjlist(stream)
         try:
-            return nx.read_gml(stream)
+            return nx.read_gml(io.BytesIO(data))
         except nx.NetworkXError as error:
             if "label" not in str(error):
                 raise
             return nx.read_gml(io.BytesIO(data), label="id")
-    # What networkx lets through from its parsers on malformed files; ParseError is a SyntaxError.
+    # What networkx lets through from its parser on malformed files.
     except (
         nx.NetworkXException,
         SyntaxError,
@@ -133,21 +236,7 @@ def _parse(handle: IO[bytes], suffix: str, file: str) -> Any:
         RecursionError,
     ) as error:
         reason = " ".join(str(error).split())[:200]
-        raise SourceError(f"is not a readable {suffix[1:]} file ({reason}); check the file", file) from error
-
-
-def _refuse_entities(data: bytes, file: str) -> None:
-    """Parse the XML once for the sake of its declarations: entities can blow up or reach outside (XML bombs)."""
-
-    def refuse(*_: object) -> NoReturn:
-        raise SourceError("declares XML entities, which are not accepted; remove the declaration", file)
-
-    parser = expat.ParserCreate()
-    parser.EntityDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise SourceError(f"is not well-formed XML ({error}); check the file", file, error.lineno) from error
+        raise SourceError(f"is not a readable gml file ({reason}); check the file", file) from error
 
 
 def _take_networkx(graph: Any, weight: str, edges: Edges) -> Attributes:
@@ -155,42 +244,6 @@ def _take_networkx(graph: Any, weight: str, edges: Edges) -> Attributes:
     names = {node: str(node).encode(errors="replace") for node in graph}
     if len(set(names.values())) < len(names):
         raise SourceError("two nodes have the same name as text; rename one", edges.file)
-    edges.numbers(list(names.values()))
-    sources, targets, weights = [], [], []
-    given = False
-    for left, right, value in graph.edges(data=weight):
-        given |= value is not None
-        number = 1.0 if value is None else _number(value)
-        if not usable(np.array([number]))[0]:
-            name = f"{left} - {right}"
-            edges.reject(f"the weight {str(value)[:40]!r} of {name} is not a positive number", name=name)
-            continue
-        sources.append(names[left])
-        targets.append(names[right])
-        weights.append(number)
-    edges.add(edges.numbers(sources), edges.numbers(targets), np.array(weights) if given else None)
-    return {names[node].decode(): _json_object(data) for node, data in graph.nodes(data=True) if data}
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return float("nan")
-
-
-def _json_object(data: dict[Any, Any]) -> dict[str, Json]:
-    return {str(key): _json(value) for key, value in data.items()}
-
-
-def _json(value: object) -> Json:
-    """The value as JSON can hold it; what is not finite becomes None, what is foreign a string."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return _json_object(value)
-    if isinstance(value, list | tuple | set):
-        return [_json(item) for item in value]
-    return str(value)
+    edges.ids.numbers(list(names.values()))
+    take_pairs(graph.edges(data=weight), edges)
+    return {names[node].decode(): json_object(data) for node, data in graph.nodes(data=True) if data}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -51,7 +52,12 @@ BY_NAME = TextFormat()
 
 
 def text_source(
-    paths: Sequence[Path], *, text: str | None = None, id: str | None = None, form: TextFormat = BY_NAME
+    paths: Sequence[Path],
+    *,
+    text: str | None = None,
+    id: str | None = None,
+    form: TextFormat = BY_NAME,
+    may_be_empty: Container[str] = (),
 ) -> Source:
     """The records of documents, tables of texts, archives of either, and folders of all of them.
 
@@ -61,6 +67,7 @@ def text_source(
             (`{title}. {abstract}`); None finds it by its name.
         id: likewise the id; None finds it by its name, or takes the place in the file.
         form: the format where the names do not tell it.
+        may_be_empty: absolute paths of folders in which nothing need be left.
 
     Raises:
         SourceError: a path does not exist, is of another kind or holds nothing of these kinds, or the columns
@@ -90,7 +97,7 @@ def text_source(
                 raise SourceError(
                     "a folder's files tell their formats by their names; leave out --format", shown(path)
                 )
-            if next(files_below(root, _is_readable), None) is None:
+            if str(root) not in may_be_empty and next(files_below(root, _is_readable), None) is None:
                 raise SourceError(f"no {listed(NAMES)} file in this folder; name another", shown(path))
             sources.setdefault(root, _Folder(root, wanted))
             continue
@@ -249,6 +256,7 @@ class _Given(Source):
 
     def __init__(self, wanted: Wanted, kind: Kind | None) -> None:
         self._file = laid_down(sys.stdin.buffer)
+        weakref.finalize(self, self._file.close)
         begin = self._file.read(_LOOKED_AT)
         self.kind = kind or _told(begin)
         input = Input(_STDIN_NAME, _STDIN_NAME, _STDIN_NAME, None, self.kind, self._opened)

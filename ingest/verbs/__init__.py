@@ -1,7 +1,8 @@
 """The verbs that fill a collection, as a library."""
 
+from ingest.sources.edge_format import EdgeFormat
 from ingest.verbs.given import vectors
-from ingest.verbs.graphs import EdgeFormat, graph
+from ingest.verbs.graphs import graph
 from ingest.verbs.pictures import images
 from ingest.verbs.texts import text
 

@@ -6,15 +6,15 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest.pipeline import Tally
-from ingest.report import Options, Report
+from ingest.report import GraphCounts, Options, Report
 from ingest.sources.contract import Item
+from ingest.sources.edge_format import ANY_EDGES, EdgeFormat
 from ingest.sync import Sync
 from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
 from search.catalog.writes import Provenance
@@ -25,32 +25,19 @@ from search.vectors import Vectors
 from search.writer import check_trainable
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from ingest.learn.nodes.load import NodeSettings
     from ingest.sources.graphs import GraphFile
 
 NODE_METHOD = "node2vec"
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeFormat:
-    """How the edges of a graph file are to be read; None leaves it to the file and to the usual names.
-
-    `directed` says whether edges have a direction; `source`, `target` and `weight` name the columns of a csv.
-    """
-
-    directed: bool | None = None
-    source: str | None = None
-    target: str | None = None
-    weight: str | None = None
-
-
-ANY_EDGES = EdgeFormat()
-
-
 def graph(
     collection: Collection | str | Path,
-    path: str | Path,
+    given: str | Path | nx.Graph[Any] | Any,
     *,
+    ids: Sequence[str] | None = None,
     method: str = NODE_METHOD,
     settings: NodeSettings | None = None,
     edges: EdgeFormat = ANY_EDGES,
@@ -59,43 +46,53 @@ def graph(
     dry_run: bool = False,
     options: Options = DEFAULT,
 ) -> Report:
-    """Take in a graph: an edge list, csv, GraphML, GML, GEXF or adjacency list; every node becomes a record.
+    """Take in a graph: a file (docs/graphs.md lists the formats), a table of a database, or what is in memory.
+
+    Every node becomes a record.
 
     The vectors of all nodes are learned together, so a changed graph is learned anew as a whole; an unchanged
     one is left alone. A node joins the record of the same id, if there is one.
 
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
-        path: the file.
+        given: the path of a file, the SQLAlchemy URL of a database (`edges.query` asks it), a networkx graph, a sparse
+            matrix of scipy, an array (m, 2) or (m, 3) of ends and weights, or a tuple of these as columns.
+        ids: of a matrix's rows, or of the nodes that the ends in arrays count from 0; None takes the numbers
+            themselves.
         method: node2vec or deepwalk.
         settings: dimensions, walks, p and q and the like; None takes the usual ones.
-        edges: whether edges have a direction, and which columns hold them; read from the file where it says so.
+        edges: whether edges have a direction, which columns hold them, types, format and query; read from the file
+            where it says so.
         space: where the vectors go; one graph a space.
-        prune: remove nodes that vanished from the graph and have no other vectors, and let this file take the
+        prune: remove nodes that vanished from the graph and have no other vectors, and let this graph take the
             place of another one that the space was learned from. (Their node vectors go in any case.)
         dry_run: say what would be done, and do nothing.
         options: progress.
 
     Raises:
-        SourceError: the file is missing or holds no edge.
+        SourceError: it cannot be read, or holds no edge.
         CollectionError: the space holds another graph or another width.
     """
     from ingest.learn.nodes.load import NodeSettings, load_trainer
-    from ingest.sources.graphs import read_graph
+    from ingest.sources.graphs import read_given
 
     started = time.perf_counter()
     trainer = load_trainer(method, settings if settings is not None else NodeSettings())
     tally = Tally()
     with tally.timed("read"):
-        read = read_graph(
-            Path(path),
-            directed=edges.directed,
-            source=edges.source,
-            target=edges.target,
-            weight=edges.weight,
-        )
+        found = read_given(given, edges, ids)
+    read, origin = found.read, found.origin
     tally.rejected += read.rejected
-    items = list(_nodes(read, Path(path)))
+    tally.graph = GraphCounts(
+        nodes=read.graph.n_nodes,
+        edges=read.graph.n_edges,
+        directed=read.graph.directed,
+        weighted=read.graph.weights is not None,
+        self_loops=read.self_loops,
+        merged=read.merged,
+        isolated=read.isolated,
+    )
+    items = list(_nodes(read, origin))
     tally.read = len(items) + len(tally.rejected)
     spec = trainer.spec
     said = json.dumps(spec.to_json(), sort_keys=True)
@@ -105,9 +102,9 @@ def graph(
             check_trainable(known, spec)  # before all is learned for nothing
         sync = Sync(None if there is None else there.database, known, said)
         state = sync.sort(items)
-        gone = sync.gone([str(Path(path).absolute())])
+        gone = sync.gone([origin])
         if known is not None and there is not None and not prune:
-            _one_graph(there, space, path)
+            _one_graph(there, space, origin)
         if not state.new and not state.changed and not gone:
             tally.unchanged = state.unchanged
             return tally.report(there, space, spec.model, started, dry_run=dry_run)
@@ -128,17 +125,17 @@ def graph(
         return tally.report(there, space, spec.model, started, dry_run=False)
 
 
-def _nodes(read: GraphFile, path: Path) -> Iterator[Item]:
+def _nodes(read: GraphFile, origin: str) -> Iterator[Item]:
     for id in read.graph.ids:
         attributes = read.attributes.get(id)
         record = Record(id, kind="node", metadata=attributes)
         told = json.dumps(attributes, sort_keys=True).encode()
-        yield Item(record, str(path.absolute()), hashlib.blake2b(read.digest + told, digest_size=16).digest())
+        yield Item(record, origin, hashlib.blake2b(read.digest + told, digest_size=16).digest())
 
 
-def _one_graph(collection: Collection, space: str, path: str | Path) -> None:
+def _one_graph(collection: Collection, space: str, origin: str) -> None:
     origins = collection.origins(space)
-    if origins and origins != [str(Path(path).absolute())]:
+    if origins and origins != [origin]:
         raise CollectionError(
             f"space '{space}' was learned from {origins[0]}; give another name with --space, or replace it with --prune"
         )

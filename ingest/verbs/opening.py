@@ -11,7 +11,9 @@ import search
 from ingest.pipeline import Job
 from ingest.report import Options
 from search.collection import Collection
-from search.errors import CollectionNotFound, SourceError
+from search.encoders.load import ModelChoice
+from search.errors import CollectionError, CollectionNotFound, SourceError
+from search.types import Space
 from search.writer import check_same
 
 Paths: TypeAlias = str | Path | Sequence[str | Path]
@@ -42,6 +44,32 @@ def opened(collection: Collection | str | Path, *, must_write: bool = True) -> I
         return
     with opened:
         yield opened
+
+
+def emptied(collection: Collection | str | Path, space: str) -> frozenset[str]:
+    """The paths that a space was filled from: of those nothing may be left."""
+    with opened(collection, must_write=False) as there:
+        if there is None or space not in there.spaces():
+            return frozenset()
+        return frozenset(there.origins(space))
+
+
+def check_address(known: Space | None, model: str, choice: ModelChoice) -> None:
+    """Refuse another address than that which a remote model's space was made at, also where nothing is left to encode.
+
+    Raises:
+        CollectionError: it is another.
+    """
+    if known is None or known.encoder.family != "openai" or known.encoder.model != model:
+        return
+    from search.encoders.remote import address
+
+    made, now = known.encoder.options.get("base_url"), address(choice.base_url)
+    if made != now:
+        raise CollectionError(
+            f"space '{known.name}' was made at {made}, and this is {now}; give --base-url {made}, "
+            "or another name with --space"
+        )
 
 
 @contextmanager

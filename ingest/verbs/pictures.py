@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ingest.pipeline import Job
 from ingest.report import Options, Report
 from ingest.verbs.learned_pictures import asked, foretold, learned_images
 from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.workers import several
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import ModelChoice
@@ -37,6 +37,7 @@ def images(
     weights: str | Path | None = None,
     layer: str | None = None,
     pooling: str | None = None,
+    query_prompt: str | None = None,
     learn: str | SimclrSettings | None = None,
     form: PictureFormat | None = None,
     thumbnails: int | None = None,
@@ -56,8 +57,10 @@ def images(
         model: a CLIP model (words find pictures; clip-ViT-B-32 unless another is named), `torchvision:NAME` or
             `timm:NAME`; with `learn` the network to be learned, `torchvision:NAME`, instead of a small one.
         weights: a file of weights to use instead of the published ones (torchvision and timm).
-        layer: a hidden layer to take the vectors from.
-        pooling: how the numbers of a layer become one vector: avg, gem, max or cls.
+        layer: a hidden layer of the network to take the vectors from; `nearkin models MODEL --layers` lists them.
+        pooling: how the positions of a map become one vector: avg, gem, max or cls.
+        query_prompt: of a CLIP model, templates for the words of queries, divided by "|", each with {} where the
+            words go.
         learn: learn the encoder from these pictures themselves, without a download: `patches` (seconds), `simclr` (a
             network; minutes to hours) or `SimclrSettings`, which say more. The space keeps it: later runs learn
             nothing, and an interrupted run goes on.
@@ -83,7 +86,8 @@ def images(
     small = None if thumbnails is None else Thumbnails(thumbnails)
     detector = None if objects is None else TorchvisionDetector(objects, device=options.device)
     intake = Intake(Pictures(listed(paths), form), form, small, detector, options)
-    choice = ModelChoice(weights=None if weights is None else Path(weights), layer=layer, pooling=pooling)
+    file = None if weights is None else Path(weights)
+    choice = ModelChoice(weights=file, layer=layer, pooling=pooling, query_prompt=query_prompt)
     learning = asked(model, learn)
     if learning is not None:
         choice.only(learning.model)
@@ -94,21 +98,22 @@ def images(
             return learned_images(there, intake, learning, space, prune=prune)
     name = PICTURE_MODEL if model is None else model
 
-    @cache
-    def encoder() -> Encoder:
-        loaded = load.load_named(name, choice, device=load.Device(options.device, options.precision))
-        if "image" not in loaded.spec.accepts:
-            raise SourceError(f"'{name}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
-        return loaded
+    def loaded() -> Encoder:
+        made = several.load(name, choice, load.Device(options.device, options.precision))
+        if "image" in made.spec.accepts:
+            return made
+        several.end(made)
+        raise SourceError(f"'{name}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
 
-    job = intake.job(space, name, encoder, prune=prune)
     chosen = choice != ModelChoice()
-    if dry_run:
-        return _forecast(collection, intake, job, chosen=chosen)
-    started = time.perf_counter()
-    with filled(collection, job, chosen=chosen) as there:
-        loading_s = time.perf_counter() - started
-        return intake.fill(there, job).after("load", loading_s)
+    with several.lent(loaded) as encoder:
+        job = intake.job(space, name, encoder, prune=prune)
+        if dry_run:
+            return _forecast(collection, intake, job, chosen=chosen)
+        started = time.perf_counter()
+        with filled(collection, job, chosen=chosen) as there:
+            loading_s = time.perf_counter() - started
+            return intake.fill(there, job).after("load", loading_s)
 
 
 def _forecast(collection: Collection | str | Path, intake: Intake, job: Job, *, chosen: bool) -> Report:

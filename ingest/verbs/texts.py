@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import pipeline
+from ingest.passages import Lengths
 from ingest.pipeline import Job
 from ingest.report import Level, Options, Report
 from ingest.sources.load import BY_NAME, STDIN, TextFormat
-from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.verbs.opening import DEFAULT, Paths, check_address, emptied, filled, listed, opened
+from ingest.workers import several
+from ingest.workers.several import lent
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import PUBLISHED, ModelChoice
-from search.errors import MissingExtra, ModelError, SourceError
+from search.errors import MissingExtra, ModelError, NearkinError, SourceError
 from search.writer import check_same
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def text(
     from ingest.sources.load import text_source
 
     files = listed(paths)
+    _check_names(text, id)
     level = Level.named(level)
     static = load.is_static(model)
     _check_words(words, level, static=static)
@@ -89,10 +92,11 @@ def text(
         raise ModelError(f"'{model}' is not learned from texts; leave out how words are learned")
     if prune and STDIN in files:
         raise SourceError("what is missing from standard input is not gone; leave out --prune")
-    source = text_source(files, text=text, id=id, form=form)
-    settings = f"passages {options.passage_tokens} {options.passage_overlap}"
     if space is None:
         space = "words" if level is Level.WORD else "text"
+    known = emptied(collection, space) if prune else frozenset()
+    source = text_source(files, text=text, id=id, form=form, may_be_empty=known)
+    settings = f"passages {Lengths(options.passage_tokens, options.passage_overlap)}"
     if static:
         from ingest.learn.words.settings import WordSettings
         from ingest.verbs.words import WordsRun, static_text
@@ -100,12 +104,20 @@ def text(
         run = WordsRun(space, model, choice, level, learning or WordSettings(), prune, options)
         return static_text(collection, source, run, settings, dry_run=dry_run)
     if level is Level.WORD:
-        from ingest.verbs.occurrences import occurrences
+        from ingest.verbs.occurrences import occurrences, word_model, word_name
 
-        job = occurrences(space, model, choice, words, prune=prune, options=options)
-    else:
-        job = _passages(space, model, choice, settings, prune=prune, options=options)
-    return _run(collection, source, job, choice, options, dry_run=dry_run)
+        with lent(lambda: word_model(model, choice, options)) as encoder:
+            job = occurrences(space, word_name(model), encoder, words, prune=prune, options=options)
+            return _run(collection, source, job, choice, options, dry_run=dry_run)
+    with lent(lambda: _text_model(model, choice, options)) as encoder:
+        job = _passages(space, model, encoder, settings, prune=prune, options=options)
+        return _run(collection, source, job, choice, options, dry_run=dry_run)
+
+
+def _check_names(text: object, id: object) -> None:
+    for what, named in (("text", text), ("id", id)):
+        if named is not None and not isinstance(named, str):
+            raise SourceError(f"{what} is a {type(named).__name__}; give the name of a field as a string")
 
 
 def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
@@ -119,22 +131,35 @@ def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
         raise SourceError("word vectors are stored of all the words that stand in the texts; leave words out")
 
 
+def _text_model(model: str, choice: ModelChoice, options: Options) -> TextModel:
+    from search.encoders.contract import TextModel
+
+    lengths = Lengths(options.passage_tokens, options.passage_overlap)
+    loaded = several.load(model, choice, load.Device(options.device, options.precision))
+    try:
+        if not isinstance(loaded, TextModel):
+            raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
+        lengths.within(loaded.max_tokens, model)  # before anything is stored
+    except NearkinError:
+        several.end(loaded)
+        raise
+    return loaded
+
+
 def _passages(
-    space: str, model: str, choice: ModelChoice, settings: str, *, prune: bool, options: Options
+    space: str,
+    model: str,
+    encoder: Callable[[], TextModel],
+    settings: str,
+    *,
+    prune: bool,
+    options: Options,
 ) -> Job:
     """What is to be done at the level of passages."""
     from ingest.prepare import Known, Passages
 
-    @cache
-    def encoder() -> TextModel:
-        from search.encoders.contract import TextModel
-
-        loaded = load.load_named(model, choice, device=load.Device(options.device, options.precision))
-        if not isinstance(loaded, TextModel):
-            raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
-        return loaded
-
-    prepare = Known(Passages(encoder, options.passage_tokens, options.passage_overlap), encoder)
+    lengths = Lengths(options.passage_tokens, options.passage_overlap)
+    prepare = Known(Passages(encoder, lengths), encoder)
     return Job(space, model, encoder, prepare, settings, prune=prune)
 
 
@@ -152,13 +177,18 @@ def _run(
 
         with opened(collection, must_write=False) as there:
             known = None if there is None else there.spaces().get(job.space)
+            check_address(known, job.model, choice)
+            why = None
             if known is not None and (choice != PUBLISHED or known.encoder.model != job.model):
-                with suppress(
-                    ModelError, MissingExtra
-                ):  # told with the forecast; the counts can be had all the same
+                try:
                     check_same(known, job.encoder().spec)
+                except (ModelError, MissingExtra) as error:  # the counts can be had all the same
+                    why = str(error)
             wanted = (job.space, job.model, job.settings)
-            return pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
+            told = pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
+            return told if why is None else replace(told, no_forecast=why)
+    with opened(collection, must_write=False) as there:
+        check_address(None if there is None else there.spaces().get(job.space), job.model, choice)
     started = time.perf_counter()
     with filled(collection, job, chosen=choice != PUBLISHED) as open_one:
         loading_s = time.perf_counter() - started

@@ -15,6 +15,7 @@ import numpy as np
 
 from ingest import pipeline
 from ingest.learn.words.settings import WordSettings
+from ingest.passages import Lengths
 from ingest.pipeline import Job, Ready
 from ingest.prepare import Known, Passages
 from ingest.report import Level, Options, Progress, Report
@@ -94,7 +95,7 @@ def static_text(
             words = WordSource(source, frozenset(_usable(encoder.table)))
             job = Job(run.space, run.model, lambda: encoder, _whole_words, "words", data, run.prune)
             return pipeline.fill(there, words, job, options.progress).after("learn", learning_s)
-        cut = Passages(lambda: encoder, options.passage_tokens, options.passage_overlap)
+        cut = Passages(lambda: encoder, Lengths(options.passage_tokens, options.passage_overlap))
         job = Job(
             run.space,
             run.model,

@@ -161,6 +161,8 @@ class Database:
         self._given_back(driver)
 
     def _taken(self) -> sqlite3.Connection:
+        if self._closed:
+            raise CollectionError(f"{self.path.parent} was closed; open it again")
         try:
             return self._free.pop()
         except IndexError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import threading
@@ -16,6 +17,9 @@ from typing import IO
 from search.errors import CollectionError, CollectionLocked
 from search.layout import Layout
 
+log = logging.getLogger(__name__)  # the command line shows it
+
+_TELL_AFTER_S = 0.5  # of waiting
 _LOOK_AGAIN_S = 0.01  # between two tries while another holds the lock
 
 
@@ -71,13 +75,17 @@ class WriteLock:
         import portalocker  # 20 ms, of which those who only read should pay nothing
 
         flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-        give_up = time.monotonic() + wait_s
+        started = time.monotonic()
+        give_up, told = started + wait_s, False
         while True:
             try:
                 portalocker.lock(self._file, flags)
             except portalocker.AlreadyLocked:
                 if time.monotonic() >= give_up:
-                    raise CollectionLocked(self._who()) from None
+                    raise CollectionLocked(f"{self._who()}; wait for it to finish and run again") from None
+                if not told and time.monotonic() - started >= _TELL_AFTER_S:
+                    log.info("%s; waiting up to %.0f s for it to finish", self._who(), wait_s)
+                    told = True
                 time.sleep(_LOOK_AGAIN_S)
             else:
                 return
@@ -96,7 +104,7 @@ class WriteLock:
             named = f"process {holder['pid']} on {holder['host']} (open since {holder['open since']})"
         except (OSError, ValueError, KeyError):
             named = "another process"  # it has not yet said its name
-        return f"{self._layout.root} is being written to by {named}; wait for it to finish and run again"
+        return f"{self._layout.root} is being written to by {named}"
 
     def close(self) -> None:
         """Give the file back, and the lock with it."""

@@ -391,6 +391,22 @@ def shown(transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> d
     return found
 
 
+def living_fields(transaction: Transaction) -> list[str]:
+    """Of `fields`, those whose name stands in the metadata of some record that is there now.
+
+    Read until one is found; so it takes long only for fields that have gone or are rare, at memory speed.
+    """
+    living = []
+    for name in fields(transaction):
+        steps = name.split(".")
+        # The last step of the way, which is a key of an object; it may have dots itself.
+        keys = [json.dumps(".".join(steps[n:]), ensure_ascii=False) + ":" for n in range(len(steps))]
+        held = " or ".join(["instr(metadata, ?)"] * len(keys))
+        if transaction.value(f"select exists (select 1 from record where {held})", keys):  # noqa: S608 - no values
+            living.append(name)
+    return living
+
+
 def fields(transaction: Transaction) -> list[str]:
     """The names of all metadata fields that records have had, nested ones with dots, sorted."""
     return [row[0] for row in transaction.sql("select name from field order by name")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, output, sorting, tuning, verbs
+from search.cli import copies, output, serving, sorting, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -40,7 +41,7 @@ def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
     # encoding 2 to 3 times slower. It is read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with _terminable():
+        with _terminable(), _waiting_told():
             app(args=arguments)
     except SystemExit as stop:  # how the command line library ends, after it has shown a usage error
         if stop.code in _STOPPED:
@@ -60,6 +61,27 @@ def outcome(app: typer.Typer, arguments: list[str] | None) -> int:
         said = f"{type(error).__name__}: {error}"
         return _failed(f"{said}; this is a bug, please report it with what {_TRACE}=1 prints", 1)
     return 0
+
+
+class _Said(logging.Handler):
+    """Shows what is logged as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        output.say(record.getMessage())
+
+
+@contextmanager
+def _waiting_told() -> Iterator[None]:
+    """Say that we wait for another writer, while we do."""
+    log, handler = logging.getLogger("search.catalog.lock"), _Said()
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 @contextmanager
@@ -91,4 +113,5 @@ def run(arguments: list[str] | None = None) -> None:
     sorting.register(app)
     tuning.register(app)
     copies.register(app)
+    serving.register(app)
     sys.exit(outcome(app, arguments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from search.types import Hit, Record, Sense
+
+if TYPE_CHECKING:
+    from search.encoders.picture_layers import Layer
 
 _SNIPPET = 160  # characters of a text that a table shows
 
@@ -60,7 +63,13 @@ def in_context(hit: Hit) -> None:
     if before or after:
         match = f"[[ {match} ]]"
     told = Text(f"{before} " if before else "", style="dim").append(match, style="not dim")
-    console().print(Padding(told.append(f" {after}" if after else ""), (0, 0, 1, 2)))
+    told.append(f" {after}" if after else "")
+    out = console()
+    if out.is_terminal:
+        out.print(Padding(told, (0, 0, 1, 2)))
+    else:  # a program wraps its lines itself
+        out.print(Text("  ").append(told), soft_wrap=True)
+        out.print()
 
 
 def senses(found: Sequence[Sense]) -> None:
@@ -143,6 +152,24 @@ def info(told: Mapping[str, Any]) -> None:
             "1 (exact)" if exact else f"{index['recall']:.3f}",
         )
     out.print(table)
+    for space in told["spaces"]:
+        for role in ("query", "document"):
+            if prompt := space["options"].get(f"{role}_prompt"):
+                said = json.dumps(prompt, ensure_ascii=False)
+                out.print(escape(f"{space['name']}: before each {role} stands {said}"), soft_wrap=True)
+
+
+def layers(found: Sequence[Layer], *, as_json: bool) -> None:
+    """The layers of a picture network, with the shapes of their output for one picture."""
+    if as_json:
+        document([{"layer": one.name, "shape": list(one.shape)} for one in found])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", overflow="fold")
+    table.add_column("output")
+    for one in found:
+        table.add_row(escape(one.name), " x ".join(map(str, one.shape)))
+    console().print(table)
 
 
 def models(found: Sequence[Mapping[str, Any]]) -> None:

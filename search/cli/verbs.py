@@ -49,10 +49,10 @@ HtmlOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="Where models run: auto, cpu, cuda[:n] or mps.")]
 
 
-def opened(path: Path, mode: Any = "r", device: str = "auto") -> Any:
+def opened(path: Path, mode: Any = "r", device: str = "auto", precision: str = "auto") -> Any:
     from search.opening import open as open_collection
 
-    return open_collection(path, mode, device=device)
+    return open_collection(path, mode, device=device, precision=precision)
 
 
 def write_sheet(path: Path, page: Sheet) -> None:
@@ -239,11 +239,14 @@ def delete(
     """Delete records, by id or all that match."""
     must_exist(collection)
     with opened(collection, "rw") as there:
+        missing = [id for id in dict.fromkeys(ids or []) if there.get(id) == [None]]
         n = there.delete(ids or None, where=where)
     if as_json:
-        output.document({"deleted": n})
-    else:
-        output.console().print(f"{n:,} records deleted")
+        output.document({"deleted": n} | ({"missing": missing} if ids else {}))
+        return
+    output.console().print(f"{n:,} records deleted")
+    if missing:
+        raise UnknownRecord(f"no record has the id {', '.join(missing)}; list them with: nearkin export")
 
 
 def info(collection: CollectionOption = HERE, as_json: JsonOption = False) -> None:
@@ -273,9 +276,18 @@ def check(collection: CollectionOption = HERE, as_json: JsonOption = False) -> N
 def models(
     model: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="MODEL", help="Which one to measure; all that are here if none is named."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Which one to measure (all that are here if none is named), or to look into.",
+        ),
     ] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a short sample, and remember it.")] = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="List the layers of a picture network that --layer takes, with their shapes."
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
     as_json: JsonOption = False,
@@ -283,11 +295,19 @@ def models(
     """List the models that are on this machine with size and speed, and say how others are named."""
     from search.encoders.available import here
 
+    if layers:
+        if model is None or measure or (device, precision) != ("auto", "auto"):
+            raise typer.BadParameter("name one model, and nothing else", param_hint="--layers")
+        from search.encoders.load import layers_of
+
+        output.layers(layers_of(model), as_json=as_json)
+        return
     if measure:
         _measure([model] if model else None, device, precision)
     elif model or (device, precision) != ("auto", "auto"):
         raise typer.BadParameter(
-            "a model, a device or a precision is for --measure; add it", param_hint="--measure"
+            "a model is for --measure or --layers, a device or a precision for --measure; add it",
+            param_hint="--measure",
         )
     found = here()
     if as_json:
@@ -297,7 +317,8 @@ def models(
     output.console().print(
         "By name, fetched when first used: any Hugging Face text encoder, clip-ViT-B-32 and its kin,\n"
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
-        "Learned from your data: patches, node2vec, deepwalk."
+        "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
+        "Learned from your data: patches, word2vec, glove, node2vec, deepwalk."
     )
 
 

@@ -326,7 +326,7 @@ def _tapped(model: Any, options: ClipOptions, name: str) -> nn.Module:
     assert options.layer is not None
     vision = model.vision_model
     refuse_unknown(options.layer, (one for one, _ in vision.named_modules() if one), name)
-    own = getattr(vision, "embeddings", None)
+    own: Any = getattr(vision, "embeddings", None)
     sequence = NO_SEQUENCE
     if getattr(own, "class_embedding", None) is not None:
         sequence = TokenSequence(int(own.num_patches) + 1, prefix=1, has_class=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.encoders.contract import Encoder, Item, Occurrence, Role, Vectors
 from search.encoders.text import TextEncoder
-from search.encoders.text_load import TextOptions
+from search.encoders.text_load import TextOptions, in_order
 from search.errors import ModelError, QueryError, WrongModality
 from search.types import EncoderSpec
 from search.vectors import unit_rows
@@ -57,7 +57,7 @@ class ContextualWordEncoder(Encoder):
         plain = TextOptions(query_prompt="", document_prompt="")
         text = TextEncoder.from_name(model, device=device, precision=precision, options=plain)
         if layer is not None:
-            return cls(text, layer)
+            return cls(text, in_order(layer))
         try:
             return cls(text, LAYERS)
         except ModelError:

@@ -49,11 +49,13 @@ class Encoder(ABC):
     """Turns texts or pictures into unit vectors.
 
     `spec` says everything needed to build the same encoder again; it is stored with the space. `tokens_used`
-    is what a remote model has counted, and charges for, until now; None where nobody counts.
+    is what a remote model has counted, and charges for, until now; None where nobody counts. `at_once` says how many
+    calls it works on side by side, when they come from several threads.
     """
 
     spec: EncoderSpec
     tokens_used: int | None = None
+    at_once: int = 1
 
     @abstractmethod
     def encode(self, items: Sequence[Item], *, role: Role = "document") -> Vectors:
@@ -72,6 +74,10 @@ class Encoder(ABC):
         Most models give all or nothing; one that is paid for by the piece says more.
         """
         return Attempt(self.encode(items), np.ones(len(items), dtype=np.bool_))
+
+    def memory_elsewhere(self) -> int:
+        """The most bytes that processes of its own have taken, 0 where it has none."""
+        return 0
 
     def probe_texts(self) -> tuple[str, ...]:
         """Texts that it can encode, the same ones each time, by whose vectors a changed model is noticed."""

@@ -10,7 +10,7 @@ import torch
 
 from search.errors import ModelError, ModelUnavailable
 
-DEVICES = "auto, cpu, cuda, cuda:N or mps"
+DEVICES = "auto, cpu, cuda, cuda:N or mps (ingest takes several with commas)"
 CPU_FLAGS = Path("/proc/cpuinfo")  # Linux only
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from search.encoders.contract import Item, PictureModel, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.learned_file import from_file, to_file
 from search.encoders.networks import batches, refuse_words, unit_rows
-from search.encoders.picture_network import SMALL, NetworkShape, build
+from search.encoders.picture_network import SMALL, NetworkShape, PictureNetwork, build
 from search.encoders.pictures import prepare_ahead
 from search.errors import EncoderDrift, ModelUnavailable
 from search.types import EncoderSpec, Json, Modality
@@ -30,7 +30,7 @@ _NETWORK = "network."
 
 @dataclass(frozen=True, slots=True)
 class Whitening:
-    """What is done to a network's features: `mean` (dim,) is taken off, `projection` (dim, dim) evens directions."""
+    """What is done to a network's features: `mean` (features,) is taken off, `projection` (features, dim) turns."""
 
     mean: Tensor
     projection: Tensor
@@ -120,7 +120,7 @@ class LearnedPictureEncoder(PictureModel):
         for inputs in batches(prepare_ahead(given, self.preparation)):
             batch = torch.from_numpy(np.stack(inputs)).to(self._device)
             with torch.inference_mode(), autocast(self._device, self._dtype):
-                features = self._network(normalised(batch, self._levels))
+                features = self._network.describe(normalised(batch, self._levels))
             even = (features.to("cpu", torch.float32) - self._whitening.mean) @ self._whitening.projection
             rows[done : done + len(inputs)] = unit_rows(even)
             done += len(inputs)
@@ -160,7 +160,7 @@ class Learned:
     method: str
     settings: Mapping[str, Json]
     shape: NetworkShape
-    network: nn.Module
+    network: PictureNetwork
     levels: Levels
     whitening: Whitening
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.encoders.clip_kinds import is_clip
 from search.encoders.contract import Encoder
 from search.errors import ModelError, ModelUnavailable
 from search.types import EncoderSpec
+
+if TYPE_CHECKING:
+    from search.encoders.picture_layers import Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,46 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
     raise ModelUnavailable(
         f"this nearkin has no encoder family '{spec.family}'; upgrade it, or ask by id or vector"
     )
+
+
+def layers_of(model: str) -> list[Layer]:
+    """The hidden layers of a picture network that `ModelChoice.layer` can name, from input to output.
+
+    Nothing is computed, and no weights are needed (of CLIP and its kin the checkpoint's configuration is).
+
+    Raises:
+        ModelUnavailable: there is no such network.
+        ModelError: it is no picture network, or has no layers to choose.
+        MissingExtra: the library that it comes from is not installed.
+    """
+    family = model.partition(":")[0]
+    if family == "torchvision":
+        from search.encoders import torchvision_networks
+
+        return torchvision_networks.layers(model)
+    if family == "timm":
+        from search.encoders import timm_networks
+
+        return timm_networks.layers(model)
+    if is_clip(model):
+        from search.encoders import clip
+
+        return clip.layers(model)
+    _refuse_others(model)
+    if family == "openai" or is_static(model):
+        raise ModelError(f"'{model}' has no layers to choose; leave --layers out")
+    raise ModelError(
+        f"the layers of '{model}' are numbers: 0 for the embeddings, -1 for the last; give one with --layer"
+    )
+
+
+def computes_here(model: str) -> bool:
+    """Whether a model is a network that computes on a device; else it runs elsewhere, or only looks vectors up."""
+    if model.partition(":")[0] == "openai" or is_static(model):
+        return False
+    from search.encoders.distilled import is_distilled
+
+    return not is_distilled(model)
 
 
 def is_static(model: str) -> bool:

@@ -107,9 +107,9 @@ def _pictures() -> Sequence[Item]:
 
 
 def _ran(encoder: Encoder, device: Device) -> tuple[str, str]:
-    """Where it ran and in which number format."""
-    from search.encoders.device import DTYPES, choose_device, choose_dtype
+    """Where it ran and in which number format: what it chose itself, if it says so."""
+    from search.encoders.device import choose_device, choose_dtype, precision_name
 
     where = choose_device(device.name)
-    dtype = choose_dtype(device.precision, where)
-    return str(where), next(name for name, one in DTYPES.items() if one == dtype)
+    chosen: str | None = getattr(encoder, "precision", None)
+    return str(where), chosen or precision_name(choose_dtype(device.precision, where))

@@ -130,8 +130,9 @@ def _fold(network: nn.Module, pairs: list[tuple[str, str]], run: Run, exact: Ten
     """Fold them all, in place, or none if rows come out otherwise."""
     before = {name: network.get_submodule(name) for pair in pairs for name in pair}
     for convolution, norm in pairs:
+        first: Any = before[convolution]
         old: Any = before[norm]
-        _put(network, convolution, fuse_conv_bn_eval(before[convolution], old))
+        _put(network, convolution, fuse_conv_bn_eval(first, old))
         plain = type(old) is nn.BatchNorm2d
         _put(network, norm, nn.Identity() if plain else nn.Sequential(old.drop, old.act))
     if not torch.allclose(_units(run(network, torch.float32)), exact, rtol=0, atol=_ROUNDING):

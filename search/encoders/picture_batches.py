@@ -84,8 +84,9 @@ def split_transform(transform: Callable[[Image], Tensor]) -> tuple[Callable[[Ima
     from torchvision.transforms import Compose, Normalize, ToTensor
     from torchvision.transforms._presets import ImageClassification
 
-    if type(transform) is ImageClassification:
-        return Cut(ResizedAndCut(transform)), Scaling.of(transform.mean, transform.std)
+    preset: Any = transform
+    if type(preset) is ImageClassification:
+        return Cut(ResizedAndCut(preset)), Scaling.of(preset.mean, preset.std)
     if isinstance(transform, Compose) and len(transform.transforms) > 2:
         *steps, to_tensor, normalize = transform.transforms
         # timm has its own of the first, which differs only where it is given a tensor.

@@ -49,7 +49,16 @@ class _Block(nn.Module):
         return torch.relu(self.norm2(self.second(inner)) + self.short(maps))
 
 
-class SmallNetwork(nn.Module):
+class PictureNetwork(nn.Module):
+    """A network with two outputs: one that is learned by, and one that pictures are compared by afterwards."""
+
+    def describe(self, batch: Tensor) -> Tensor:
+        """What pictures are compared by: (n, channels, side, side) to (n, features). By default the same."""
+        features: Tensor = self(batch)
+        return features
+
+
+class SmallNetwork(PictureNetwork):
     """A residual network for pictures of 16 to 128 pixels: (n, channels, side, side) to (n, 8 * width).
 
     He et al. 2016, "Deep residual learning for image recognition", sec. 4.2, with one block a stage and four stages.
@@ -72,15 +81,30 @@ class SmallNetwork(nn.Module):
             blocks.append(_Block(entering, leaving, stride))
             entering = leaving
         self.blocks = nn.Sequential(*blocks)
-        self.dim = entering
 
     def forward(self, batch: Tensor) -> Tensor:
-        maps: Tensor = self.blocks(torch.relu(self.norm(self.stem(batch))))
-        return maps.mean((2, 3))
+        return self._stages(batch)[-1].mean((2, 3))
+
+    def describe(self, batch: Tensor) -> Tensor:
+        """The last two stages averaged in each quadrant of the picture: (n, 48 * width).
+
+        What is where counts among pictures that show one thing each, and the stage before the last has kept more of it.
+        """
+        last_two = self._stages(batch)[-2:]
+        quadrants = [nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1) for maps in last_two]
+        return torch.cat(quadrants, dim=1)
+
+    def _stages(self, batch: Tensor) -> list[Tensor]:
+        maps = torch.relu(self.norm(self.stem(batch)))
+        stages = []
+        for block in self.blocks:
+            maps = block(maps)
+            stages.append(maps)
+        return stages
 
 
-def build(shape: NetworkShape) -> nn.Module:
-    """The bare network of a shape, with random weights: (n, channels, side, side) to (n, dim).
+def build(shape: NetworkShape) -> PictureNetwork:
+    """The bare network of a shape, with random weights.
 
     Raises:
         ModelUnavailable: there is no such network, or it does not take such pictures.
@@ -99,8 +123,19 @@ def build(shape: NetworkShape) -> nn.Module:
     )
 
 
-def _torchvision(name: str, side: int) -> nn.Module:
+class _Bare(PictureNetwork):
     """A classification network of torchvision without its classifier."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Tensor) -> Tensor:
+        features: Tensor = self.network(batch)
+        return features
+
+
+def _torchvision(name: str, side: int) -> PictureNetwork:
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -111,7 +146,7 @@ def _torchvision(name: str, side: int) -> nn.Module:
     head = next(one for one in ("fc", "classifier", "heads", "head") if hasattr(network, one))
     setattr(network, head, _Averaged())
     _try(network, name, side)
-    return network
+    return _Bare(network)
 
 
 class _Averaged(nn.Module):

@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.encoders.contract import Attempt, Item, Role, TextModel, Vectors
-from search.encoders.endpoint import BASE_URL_NAME, OPENAI, PATIENT, Endpoint, Patience, Refused, Stopped
+from search.encoders.endpoint import (
+    BASE_URL_NAME,
+    OPENAI,
+    PATIENT,
+    Endpoint,
+    Patience,
+    Refused,
+    Stopped,
+    normalized,
+)
 from search.errors import EncoderDrift, ModelError, WrongModality
 from search.types import EncoderSpec, Json, Modality
 
@@ -35,6 +44,11 @@ _TOO_MUCH = re.compile(
     r"too (?:long|large|many|big)|maxim|\bmax[_ ]|context length|exceed|batch size|at most|limit",
     re.IGNORECASE,
 )
+
+
+def address(base_url: str | None) -> str:
+    """Where a model is asked: at the address given, else that in OPENAI_BASE_URL, else OpenAI's."""
+    return normalized(base_url or os.environ.get(BASE_URL_NAME, "").strip() or OPENAI)
 
 
 class RemoteEncoder(TextModel):
@@ -118,9 +132,8 @@ class RemoteEncoder(TextModel):
             raise ModelError("the model has no name; write --model openai:NAME")
         if dim is not None and dim < 1:
             raise ModelError(f"vectors cannot have {dim} dimensions; give a --dim of 1 or more")
-        url = base_url or os.environ.get(BASE_URL_NAME, "").strip() or OPENAI
         return cls(
-            Endpoint(url, told=True, patience=patience),
+            Endpoint(address(base_url), told=True, patience=patience),
             name,
             dimensions=dim,
             prompts={"query": query_prompt or "", "document": document_prompt or ""},

@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +17,14 @@ from search.encoders.device import DTYPES, choose_device, choose_dtype
 from search.encoders.packaged import locate
 from search.encoders.text_batches import EXACT, SPARE, Batch, Rows, TextStats, gather, plan_batches
 from search.encoders.text_checkpoint import Checkpoint, read_checkpoint
-from search.encoders.text_load import PUBLISHED, LoadedText, TextOptions, load_model, parse_layers
+from search.encoders.text_load import (
+    PUBLISHED,
+    LoadedText,
+    TextOptions,
+    completed,
+    load_model,
+    parse_layers,
+)
 from search.encoders.text_runs import GPU_RUN_CHARACTERS, RUN, Started, runs_of, sent_home
 from search.errors import EncoderDrift, ModelError, WrongModality
 from search.types import EncoderSpec, Modality
@@ -94,7 +100,8 @@ class TextEncoder(TextModel):
         """The encoder of that name on the Hugging Face hub, or in that folder.
 
         A plain transformer, without pooling of its own, gets the mean over its tokens, or the last of them if it is
-        a decoder, in which only that one has seen the whole text.
+        a decoder, in which only that one has seen the whole text. Of some well-known ones pooling and prompts are known
+        (`search.encoders.text_published`), for where their files say nothing.
 
         Raises:
             ModelUnavailable: it is not on this machine and could not be fetched, or its files cannot be used.
@@ -103,14 +110,7 @@ class TextEncoder(TextModel):
         where = choose_device(device)
         choose_dtype(precision, where)  # a wrong word is told before seconds of loading
         checkpoint = read_checkpoint(locate(model), model)
-        own = checkpoint.prompts
-        document = next((own[key] for key in ("document", "passage", "corpus") if own.get(key)), "")
-        options = replace(
-            options,
-            query_prompt=own.get("query", "") if options.query_prompt is None else options.query_prompt,
-            document_prompt=document if options.document_prompt is None else options.document_prompt,
-        )
-        return cls._of(checkpoint, where, precision, options)
+        return cls._of(checkpoint, where, precision, completed(options, checkpoint))
 
     @classmethod
     def from_spec(cls, spec: EncoderSpec, *, device: str = "auto", precision: str = "auto") -> TextEncoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from search.encoders.text_batches import Batch, Network, Rows, gather
 from search.encoders.text_bert import BertNetwork, covers
 from search.encoders.text_checkpoint import Checkpoint
 from search.encoders.text_pooling import CHOOSABLE, Head, Pooling, PoolingMode, load_tensors
+from search.encoders.text_published import published
 from search.encoders.text_tokens import UNLIMITED, Tokens, tokens_from_files, tokens_from_transformers
 from search.errors import ModelError, ModelUnavailable
 
@@ -106,6 +107,34 @@ def parse_layers(layer: str, depth: int, name: str) -> tuple[int, ...]:
             )
         numbers.append(number + depth + 1 if number < 0 else number)
     return tuple(numbers)
+
+
+def completed(options: TextOptions, checkpoint: Checkpoint) -> TextOptions:
+    """What was said of a model, then what its files say, then what its card says where they say nothing."""
+    own = checkpoint.prompts
+    query = own.get("query", "")
+    document = next((own[key] for key in ("document", "passage", "corpus") if own.get(key)), "")
+    pooling = options.pooling
+    card = published(checkpoint.name, checkpoint.folder)
+    if card is not None and not any(own.values()):
+        query, document = card.query, card.document
+    if card is not None and pooling is None and checkpoint.pooling is None and checkpoint.needs is None:
+        pooling = card.pooling
+    return replace(
+        options,
+        layer=None if options.layer is None else in_order(options.layer),
+        query_prompt=query if options.query_prompt is None else options.query_prompt,
+        document_prompt=document if options.document_prompt is None else options.document_prompt,
+        pooling=pooling,
+    )
+
+
+def in_order(layers: str) -> str:
+    """The same layers as they are kept: "-1,-2" is "-2,-1". What is no list of numbers is left as it is."""
+    try:
+        return ",".join(map(str, sorted(int(word) for word in layers.split(","))))
+    except ValueError:
+        return layers
 
 
 def load_model(

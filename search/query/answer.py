@@ -34,6 +34,8 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
     """
     query, image, like, vector = question.query, question.image, question.like, question.vector
     ways = given_ways(query, image, like, vector)
+    if like is not None and not isinstance(like, str):
+        raise QueryError(f"like is a {type(like).__name__}; give one id, or several to recommend(likes=…)")
     if options.rerank is not None and ways != ["text"]:
         raise QueryError(
             f"rerank compares words with words, not by {' and '.join(ways)}; ask in words, or leave it out"

@@ -23,6 +23,7 @@ from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
+from search.query.words import TOKENS, WordsOfMany
 from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import Keys, Vectors, as_floats, checked, prepared
@@ -56,12 +57,13 @@ def vectors(vector: Any) -> tuple[bool, Vectors]:
 class Asker:
     """Asks the spaces of one collection; keeps the encoders it has loaded."""
 
-    def __init__(self, database: Database, views: Views, device: str) -> None:
+    def __init__(self, database: Database, views: Views, device: str, precision: str) -> None:
         self._database = database
         self._views = views
-        self._device = device
+        self._device, self._precision = device, precision
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._loading = threading.Lock()
+        self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
         # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
         self._remembered: tuple[Row, State] | None = None
@@ -116,7 +118,8 @@ class Asker:
                     stored = reads.probes(transaction, space)
                     weights = space.encoder.weights
                     data = reads.model(transaction, weights) if weights else None
-                encoder = load.load_spec(space.encoder, data=data, device=load.Device(self._device))
+                device = load.Device(self._device, self._precision)
+                encoder = load.load_spec(space.encoder, data=data, device=device)
                 if stored is not None:
                     probes.check(encoder, space, stored)
                 held = self._encoders[space.key] = (space.encoder, encoder)
@@ -135,18 +138,42 @@ class Asker:
         if again is not None:
             interacting = rerank.late_interaction(encoder, chosen.name)
             first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
-        started = time.perf_counter()
-        queries = encoder.encode(items, role="query")
-        encoding_s = time.perf_counter() - started
-        self.real.remember(chosen, queries)
-        found = self._read(
-            lambda transaction, state: self._nearest(transaction, state, chosen, queries, first, encoding_s),
-            by_glimpse=options.plain,
-        )
+        if len(items) == 1 and isinstance(items[0], str):
+            found = [self._words_of_many(chosen, encoder).ask(items[0], first)]
+        else:
+            queries, encoding_s = self._encoded(items, chosen, encoder)
+            found = self._found(chosen, queries, first, encoding_s)
         if again is None:
             return found
         return rerank.by_maxsim(
             interacting, [str(one) for one in items], found, options.k, explain=options.explain
+        )
+
+    def _words_of_many(self, space: Space, encoder: Encoder) -> WordsOfMany:
+        """Where the words that several threads ask of a space at once are answered together."""
+        with self._loading:
+            held = self._words.get(space.key)
+            if held is None or held[0] is not encoder:
+                made = WordsOfMany(
+                    lambda words: self._encoded(words, space, encoder),
+                    lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
+                    getattr(encoder, "max_tokens", TOKENS),
+                )
+                held = self._words[space.key] = (encoder, made)
+            return held[1]
+
+    def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
+        """The queries (n, dim), and how many seconds they took."""
+        started = time.perf_counter()
+        queries = encoder.encode(items, role="query")
+        encoding_s = time.perf_counter() - started
+        self.real.remember(space, queries)
+        return queries, encoding_s
+
+    def _found(self, space: Space, queries: Vectors, options: Options, encoding_s: float) -> list[list[Hit]]:
+        return self._read(
+            lambda transaction, state: self._nearest(transaction, state, space, queries, options, encoding_s),
+            by_glimpse=options.plain,
         )
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
@@ -195,6 +222,8 @@ class Asker:
             "encode_ms": round(encoding_s * 1e3, 3),
             "search_ms": round((time.perf_counter() - started) * 1e3, 3),
         }
+        if len(queries) > 1:
+            said["together"] = len(queries)  # the times are of all of them
         if options.where is not None and (advice := self._matching().advice(transaction, options.where)):
             said["advice"] = advice
         told = [[said] * len(one.part_keys) for one in found]
@@ -383,7 +412,7 @@ class Asker:
         chosen = recommend(tastes, options.k, matching, excluded, diversity)
         said = None
         if options.explain:
-            said = [[{"scores": scores, **(told or {})} for scores in chosen.scores]]
+            said = [[{"scores": scores, "plans": chosen.plans, **(told or {})} for scores in chosen.scores]]
         return run.hits(
             transaction,
             self._lately,

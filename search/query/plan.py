@@ -138,7 +138,7 @@ def _only_one(able: Iterable[Space], what: str) -> Space:
     first, *others = able
     if others:
         names = ", ".join(f"'{space.name}'" for space in (first, *others))
-        raise UnknownSpace(f"several spaces could {what} ({names}); name one with space")
+        raise UnknownSpace(f"several spaces could {what} ({names}); name one (space=…, --space)")
     return first
 
 

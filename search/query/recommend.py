@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.view import Look
+from search.query.plan import plan
 from search.query.run import Found, mask_of, nearest, vectors_of
 from search.types import Json, Metric, Space
 from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
@@ -30,11 +31,15 @@ class Taste:
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """The records chosen, best first; for each, the space that speaks most for it and the score in each space."""
+    """The records chosen, best first; for each, the space that speaks most for it and the score in each space.
+
+    `plans` says of each space how its candidates were looked for.
+    """
 
     found: Found
     spaces: list[str]
     scores: list[dict[str, Json]]
+    plans: dict[str, Json]
 
 
 def taste(
@@ -75,7 +80,7 @@ def recommend(
     has an approximate index the candidates are the best of each space; else every record is a candidate. Either
     way the scores are exact.
     """
-    candidates = _candidates(tastes, k, matching, excluded)
+    candidates, plans = _candidates(tastes, k, matching, excluded)
     total = np.zeros(len(candidates), np.float32)
     weight_sum = sum(taste.weight for taste in tastes)
     share = np.full((len(tastes), len(candidates)), -np.inf, np.float32)
@@ -106,12 +111,15 @@ def recommend(
         }
         for at in order
     ]
-    return Recommended(found, names, scores)
+    return Recommended(found, names, scores, plans)
 
 
-def _candidates(tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys) -> Keys:
-    """Keys of the records to score, ascending."""
+def _candidates(
+    tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys
+) -> tuple[Keys, dict[str, Json]]:
+    """Keys of the records to score, ascending, and how they were found in each space."""
     found: list[Keys] = []
+    plans: dict[str, Json] = {}
     scan_all = all(taste.look.approximate is None for taste in tastes)
     for taste in tastes:
         rows = taste.look.rows
@@ -121,10 +129,14 @@ def _candidates(tastes: Sequence[Taste], k: int, matching: Keys | None, excluded
         allowed = rows.allowed(mask)
         if scan_all:
             found.append(np.unique(rows.record_keys[allowed.mask]))
+            n_rows, n_allowed = rows.n_alive, allowed.n
+            plans[taste.space.name] = plan(n_rows, n_allowed, taste.space.dim, k, None).to_json()
         else:
             wanted = max(k * _SHORTLIST, _LEAST)
-            found.append(nearest(taste.look, taste.query, wanted, allowed)[0][0].record_keys)
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+            (nearest_ones,), way = nearest(taste.look, taste.query, wanted, allowed)
+            found.append(nearest_ones.record_keys)
+            plans[taste.space.name] = way.to_json()
+    return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
 
 
 def _scored(taste: Taste, candidates: Keys) -> Found:

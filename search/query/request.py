@@ -75,6 +75,22 @@ def given_ways(query: object, image: object, like: object, vector: object) -> li
     return given
 
 
+def ids(given: object, what: str) -> list[str]:
+    """One id or several, as a list.
+
+    Raises:
+        QueryError: they are none.
+    """
+    several = [given] if isinstance(given, str) else given
+    if not isinstance(several, Iterable) or isinstance(several, Mapping | bytes):
+        raise QueryError(f"{what} is a {type(given).__name__}; give an id as a string, or a list of such")
+    found = list(several)
+    for id in found:
+        if not isinstance(id, str):
+            raise QueryError(f"{what} holds a {type(id).__name__}; give ids as strings")
+    return found
+
+
 def texts(query: str | Sequence[str]) -> list[str]:
     """The queries as a list.
 

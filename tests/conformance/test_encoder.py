@@ -38,6 +38,7 @@ from search.errors import SourceError, WrongModality
 from search.types import EncoderSpec
 from tests.endpoint import served
 from tests.search.test_clip import save_tiny_clip
+from tests.search.test_clip_kin import save_siglip
 from tests.search.test_distilled import save_model2vec
 from tests.search.test_text_encoder import save_bert
 
@@ -104,6 +105,13 @@ def clip_case(folder: Path) -> Case:
     encoder = ClipEncoder.from_name(str(folder), **CPU)
     words = ["a red coat", "two blue shoes on a table", "hat"]
     return Case(encoder, lambda spec: ClipEncoder.from_spec(spec, **CPU), [*pictures(), *words])
+
+
+def siglip_case(folder: Path) -> Case:
+    """SigLIP2 at its pictures' own proportions, where each picture has its own size."""
+    encoder = load_named(str(save_siglip(folder, naflex=True)), device=FP32)
+    words = ["a red coat", "two blue shoes on a table", "hat"]
+    return Case(encoder, lambda spec: load_spec(spec, device=FP32), [*pictures(), *words])
 
 
 WORDS = ["red", "coat", "blue", "shoes", "hat", "two"]
@@ -176,6 +184,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "patches": patches_case,
     "simclr": simclr_case,
     "clip": clip_case,
+    "siglip": siglip_case,
     "text": text_case,
     "remote": remote_case,
     "static": static_case,

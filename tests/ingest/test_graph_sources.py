@@ -12,7 +12,7 @@ import pytest
 
 from ingest.learn.nodes.contract import Graph
 from ingest.sources import edge_lists
-from ingest.sources.graphs import GraphFile, from_edges, from_networkx, read_graph
+from ingest.sources.graphs import EdgeFormat, GraphFile, from_edges, from_networkx, read_graph
 from search.errors import SourceError
 
 
@@ -120,7 +120,7 @@ def test_a_big_graph_is_what_networkx_reads(
     ends = rng.integers(0, 500, (5000, 2))
     weights = rng.integers(1, 9, 5000)
     text = "\n".join(f"{u} {v} {w}" for (u, v), w in zip(ends, weights, strict=True))
-    found = read_graph(written("g.edges", text), directed=directed)
+    found = read_graph(written("g.edges", text), EdgeFormat(directed))
     expected = (nx.DiGraph if directed else nx.Graph)()
     for (u, v), w in zip(ends.tolist(), weights.tolist(), strict=True):
         before = expected.get_edge_data(str(u), str(v), {"weight": 0})["weight"]
@@ -151,8 +151,8 @@ def test_the_digest_is_of_the_graph_and_not_of_the_file(written: Callable[[str, 
     assert first.graph.weights.tobytes() == second.graph.weights.tobytes()
     others = [
         read_graph(written("c.txt", "\n".join(lines[:-1]))),
-        read_graph(written("d.txt", "\n".join([*lines, "alone"]))),
-        read_graph(written("e.txt", "\n".join(lines)), directed=True),
+        read_graph(written("d.txt", "\n".join([*lines, "alone\n"]))),
+        read_graph(written("e.txt", "\n".join(lines)), EdgeFormat(True)),
     ]
     assert len({first.digest, *(other.digest for other in others)}) == 4
     assert len(first.digest) == 16
@@ -192,7 +192,7 @@ EXPECTED = {("x", "y"): 2.0, ("y", "z"): 1.5}
 def test_tables_and_lists_give_the_same_graph(
     written: Callable[[str, str | bytes], Path], name: str, content: str, arguments: dict[str, str]
 ) -> None:
-    found = read_graph(written(name, content), **arguments)  # type: ignore[arg-type]
+    found = read_graph(written(name, content), EdgeFormat(**arguments))
     assert edges_of(found.graph) == both_ways(EXPECTED)
     assert found.rejected == ()
 
@@ -247,7 +247,7 @@ def test_direction_and_parallel_edges_of_networkx(tmp_path: Path) -> None:
     assert found.merged == 1
     assert [bad.id for bad in found.rejected] == ["b - c"]
     assert found.isolated == 1
-    undirected = read_graph(tmp_path / "g.graphml", directed=False)
+    undirected = read_graph(tmp_path / "g.graphml", EdgeFormat(False))
     assert edges_of(undirected.graph) == both_ways({("a", "b"): 6.0})
 
 
@@ -298,11 +298,11 @@ def test_missing_files_folders_and_columns_are_named(
         read_graph(tmp_path)
     table = written("g.csv", "who,whom\nx,y\n")
     with pytest.raises(SourceError, match="has no column 'friend'; its columns are who, whom"):
-        read_graph(table, source="who", target="friend")
+        read_graph(table, EdgeFormat(source="who", target="friend"))
     with pytest.raises(SourceError, match="name both; they are who, whom"):
-        read_graph(table, source="who")
+        read_graph(table, EdgeFormat(source="who"))
     with pytest.raises(SourceError, match="this format has no named columns"):
-        read_graph(written("g.txt", "x y\n"), source="who")
+        read_graph(written("g.txt", "x y\n"), EdgeFormat(source="who"))
 
 
 def test_edges_given_by_the_caller() -> None:

@@ -63,7 +63,7 @@ def test_a_first_run_learns_and_later_ones_encode_with_what_was_learned(
         assert watched.told["learning simclr"] == [(n, 4) for n in range(5)]
         assert not collection.layout.checkpoint("image").parent.exists()
         spec = collection.spaces()["image"].encoder
-        assert (spec.family, spec.dim, spec.options["side"]) == ("learned-pictures", 16, 16)
+        assert (spec.family, spec.dim, spec.options["side"]) == ("learned-pictures", 96, 16)
 
     def never(*given: object) -> bytes:
         raise AssertionError("learned again")

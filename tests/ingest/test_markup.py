@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from ingest.markup import cut_markup
 from ingest.outline import outline
+from ingest.passages import Lengths
 from ingest.prepare import Passages
 from ingest.sources.contract import Item
 from ingest.sync import Sync
 from search.errors import NearkinError
-from search.types import Record
+from search.types import EncoderSpec, Modality, Record
 
 
 def offsets_of(text, pattern=r"\w+|[^\w\s]"):
@@ -316,6 +317,7 @@ class Recorded:
     """Stands for a text encoder: tells where tokens stand."""
 
     max_tokens = 1000
+    spec = EncoderSpec("recorded", "recorded", Modality.TEXT, 1)
 
     def token_offsets(self, texts):
         return [offsets_of(text) for text in texts]
@@ -324,7 +326,7 @@ class Recorded:
 def test_what_is_encoded_is_the_headings_and_the_passage():
     text = f"# Top\n\n{words(20)}\n\n## Sub\n\n{words(5)}"
     item = lambda markup: Item(Record("a", text=text), "/a", b"d", markup=markup)  # noqa: E731
-    prepare = Passages(Recorded, 24, 4)
+    prepare = Passages(Recorded, Lengths(24, 4))
     plain, marked = prepare([item(False), item(True)])
     assert [text[part.start : part.end] for part in marked.parts] == [
         f"# Top\n\n{words(20)}",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ingest
 import search
 from ingest import decoding, pipeline
 from ingest.decoding import Decoded
@@ -105,13 +106,20 @@ def test_decoding_keeps_the_order_and_rejects_alone(tmp_path: Path) -> None:
 
 
 def test_without_an_encoder_the_picture_itself_is_given(tmp_path: Path) -> None:
-    save(tmp_path / "a.png", RED, (7, 5))
+    save(tmp_path / "a.png", RED, (700, 500))
     (one,) = Decoded()(items_of(tmp_path))
     assert isinstance(one, Ready)
     (picture,) = one.encodable
     assert isinstance(picture, Image.Image)
-    assert picture.size == (7, 5)
-    assert one.weight == 7 * 5 * 3 / decoding.PREPARED_BYTES
+    assert picture.size == (700, 500)
+    assert one.weight == 700 * 500 * 3 / decoding.PREPARED_BYTES
+
+
+def test_a_small_picture_weighs_its_share_of_a_handful(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", RED, (7, 5))
+    (one,) = Decoded(ColourModel)(items_of(tmp_path))
+    assert isinstance(one, Ready)
+    assert one.weight == 1 / decoding.PICTURES_AT_ONCE
 
 
 def test_whole_pictures_in_memory_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,3 +316,24 @@ def test_a_forecast_beside_the_run(tmp_path: Path) -> None:
         pipeline.fill(album, source, job, QUIET)
     used = sum(file.stat().st_size for file in (tmp_path / "album").rglob("*") if file.is_file())
     assert used / 1.4 < told.disk_bytes < used * 1.4
+
+
+def test_the_verb_makes_thumbnails_of_unchanged_pictures_and_reads_lists(tmp_path: Path) -> None:
+    rows = ["sku,file,price"]
+    for number in range(12):
+        save(tmp_path / "in" / f"{number}.png", (20 * number, 90, 255 - 20 * number), (40, 20 + number))
+        rows.append(f"k{number},{number}.png,{number}")
+    (tmp_path / "in" / "list.csv").write_text("\n".join(rows), encoding="utf-8")
+    path = tmp_path / "in" / "list.csv"
+    first = ingest.images(tmp_path / "shop", path, model="patches", form=PictureFormat(path="file", id="sku"))
+    assert (first.added, first.rejected) == (12, 0)
+    again = ingest.images(tmp_path / "shop", path, model="patches", thumbnails=32)
+    assert (again.unchanged, again.vectors) == (12, 0)
+    with search.open(tmp_path / "shop", "r") as shop:
+        assert shown(shop, "k3").size == (32, round(23 * 32 / 40))
+        assert [hit.id for hit in shop.search(like="k3", where="price = 4", k=5)] == ["k4"]
+    dry = ingest.images(tmp_path / "other", path, model="patches", dry_run=True)
+    assert (dry.added, dry.forecast) == (12, None)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(SourceError, match="give 16 to 2048"):
+        ingest.images(tmp_path / "other", path, model="patches", thumbnails=0)

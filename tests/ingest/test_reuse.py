@@ -11,6 +11,7 @@ import pytest
 import ingest
 import search
 from ingest import pipeline
+from ingest.passages import Lengths
 from ingest.pipeline import Ready
 from ingest.prepare import Passages, tokens_in
 from ingest.report import QUIET
@@ -47,7 +48,9 @@ def encoded(encoder: LetterEncoder) -> list[str]:
 
 
 def passages(encoder: LetterModel, settings: str = "8 words") -> pipeline.Job:
-    return pipeline.Job("text", "letters", lambda: encoder, Passages(lambda: encoder, 8, 0), settings)
+    return pipeline.Job(
+        "text", "letters", lambda: encoder, Passages(lambda: encoder, Lengths(8, 0)), settings
+    )
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def planted(count: int, seed: int = 0) -> tuple[list[Image.Image], NDArray[np.in
 
 def test_planted_textures_are_found_far_better_than_by_pixels() -> None:
     pictures, labels = planted(30)
-    settings = SimclrSettings(epochs=12, batch=45, width=4, rate=3e-3)
+    settings = SimclrSettings(epochs=12, batch=45, width=4)
     encoder = LearnedPictureEncoder(learn_simclr(pictures, settings, Run("cpu")), device="cpu")
     unmoved = learn_simclr(pictures, replace(settings, epochs=1, rate=1e-9), Run("cpu"))
     raw = np.stack([np.asarray(one, np.float64).ravel() for one in pictures])
@@ -273,7 +273,7 @@ def test_features_are_evened_as_they_say() -> None:
     np.testing.assert_allclose(scaled.mean((0, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std((0, 2, 3)), 1, atol=1e-5)
     with torch.inference_mode():
-        features = network(torch.from_numpy(scaled.astype(np.float32))).numpy().astype(np.float64)
+        features = network.describe(torch.from_numpy(scaled.astype(np.float32))).numpy().astype(np.float64)
     rows = (features - whitening.mean.numpy()) @ whitening.projection.numpy()
     spread = np.cov(rows.T, bias=True)
     variances = np.linalg.eigvalsh(np.cov(features.T, bias=True))[::-1]
@@ -286,20 +286,32 @@ def test_features_are_evened_as_they_say() -> None:
 @pytest.mark.parametrize(
     ("side", "cells"), [(8, 4), (16, 4), (17, 3), (32, 4), (33, 3), (64, 4), (65, 5), (128, 8)]
 )
-def test_the_small_network_ends_in_a_small_map(side: int, cells: int) -> None:
+def test_the_small_network_gives_what_its_hooks_see(side: int, cells: int) -> None:
     network = build(NetworkShape("small", side, 1, 2)).eval()
-    maps: list[torch.Size] = []
-    network.get_submodule("blocks").register_forward_hook(lambda *of: maps.append(of[2].shape))
+    maps: list[torch.Tensor] = []
+    for stage in ("blocks.2", "blocks.3"):
+        network.get_submodule(stage).register_forward_hook(lambda *of: maps.append(of[2]))
+    pictures = torch.rand(3, 1, side, side, generator=generator())
     with torch.inference_mode():
-        assert network(torch.zeros(1, 1, side, side)).shape == (1, 16)
-    assert maps == [(1, 16, cells, cells)]
+        learned_by, compared_by = network(pictures), network.describe(pictures)
+    before, last = maps[:2]
+    assert last.shape == (3, 16, cells, cells)
+    torch.testing.assert_close(learned_by, last.mean((2, 3)))
+    expected = []
+    for found in (before, last):
+        half, rest = -(-found.shape[2] // 2), found.shape[2] // 2  # quadrants share the middle of an odd side
+        parts = (slice(None, half), slice(rest, None))
+        cut = [found[:, :, rows, columns].mean((2, 3)) for rows in parts for columns in parts]
+        expected.append(torch.stack(cut, dim=2).flatten(1))
+    quadrants = torch.cat(expected, dim=1)
+    torch.testing.assert_close(compared_by, quadrants)
 
 
 def test_networks_of_torchvision_are_learned_too() -> None:
     settings = SimclrSettings(network="torchvision:squeezenet1_1", epochs=1, batch=4, side=32)
     data = learn_simclr(blobs(4, 32), settings, Run("cpu"))
     encoder = LearnedPictureEncoder(data, device="cpu")
-    assert (encoder.spec.model, encoder.spec.dim) == ("simclr:torchvision:squeezenet1_1", 512)
+    assert (encoder.spec.model, encoder.spec.dim) == ("simclr:torchvision:squeezenet1_1", 256)
     assert np.isfinite(encoder.encode(blobs(6, 32))).all()
     for network, said in (
         ("torchvision:resnet", "no classification network 'resnet'"),

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 import ingest
 import search
 from ingest.cli import main
+from ingest.passages import Lengths
 from ingest.sources.contract import Item
 from ingest.words_in_context import WordsInContext, words_pattern
 from search.cli.main import outcome
@@ -136,7 +137,9 @@ def test_each_occurrence_is_read_where_it_has_most_around_it(encoder):
     letters = np.random.default_rng(0).choice(list("abdefgh"), 120)
     letters[10::25] = "c"
     text = " ".join(letters).replace("c", "cat")
-    (ready,) = WordsInContext(lambda: encoder, ["CAT"], 30, 6)([Item(Record("a", text=text), "/a", b"d")])
+    (ready,) = WordsInContext(lambda: encoder.text, ["CAT"], Lengths(30, 6))(
+        [Item(Record("a", text=text), "/a", b"d")]
+    )
     assert [text[part.start : part.end] for part in ready.parts] == ["cat"] * 5
     for part, one in zip(ready.parts, ready.encodable, strict=True):
         assert one.text[one.start : one.end] == "cat"

@@ -128,7 +128,7 @@ def test_explain_gives_the_score_in_each_space(
     for hit in shop.recommend(["r1", "r2"], ["r4"], k=100, spaces=weights, explain=True):
         said = {space: score for space, score in expected[hit.id].items() if space != "all"}
         assert hit.explain is not None
-        assert set(hit.explain) == {"scores"}
+        assert set(hit.explain) == {"scores", "plans"}
         assert hit.explain["scores"] == pytest.approx(said, abs=1e-5)
         assert hit.space == max(said, key=lambda space: weights[space] * said[space])
     assert all(hit.explain is None for hit in shop.recommend(["r1"]))

@@ -33,7 +33,7 @@ class Augmentation:
     aspect: float = 4 / 3
     turn: float = 0.0
     flip: bool = True
-    jitter: float = 0.5
+    jitter: float = 0.8
     grey: float = 0.2
     blur: float = 0.5
 

@@ -22,7 +22,8 @@ class SimclrSettings:
         batch: how many pictures are told apart in a step; None takes an eighth of them, from 32 to 256.
         side: what pictures are resized to, in pixels; None takes their own size where they are small (at least 16),
             else 64.
-        width: channels of the small network's first stage; its vectors have eight times as many numbers.
+        width: channels of the small network's first stage.
+        dim: width of the vectors: so many of the strongest directions are kept, at most what the network gives.
         flip: whether a mirrored picture is the same picture; None says yes unless all are small and grey, as
             letters and digits are.
         temperature: of the loss; small ones count near views more.
@@ -38,19 +39,20 @@ class SimclrSettings:
     batch: int | None = None
     side: int | None = None
     width: int = 16
+    dim: int = 256
     flip: bool | None = None
     temperature: float = 0.2
-    rate: float = 1e-3
+    rate: float = 3e-3
     decay: float = 1e-4
     compared: int = 128
     most_pictures: int = 20_000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.width, self.compared)
+        counts = (self.epochs, self.width, self.dim, self.compared)
         if any(one is not None and one < 1 for one in counts) or min(self.temperature, self.rate) <= 0:
             raise SourceError(
-                "epochs, width, temperature and rate of a network to be learned must be above 0; correct them"
+                "epochs, width, dim, temperature and rate of a network to be learned must be above 0; correct them"
             )
         if self.decay < 0 or self.seed < 0:
             raise SourceError("decay and seed must not be below 0; correct them")

@@ -149,7 +149,8 @@ class _Learner:
             head = nn.Sequential(
                 nn.Linear(dim, dim), nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, settings.compared)
             )
-        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.network = network.to(device)
+        self.network.to(memory_format=torch.channels_last)
         self._head = head.to(device)
         self._both = nn.ModuleDict({"network": self.network, "head": self._head})
         self._optimizer = torch.optim.AdamW(
@@ -179,7 +180,7 @@ class _Learner:
         self._both.eval()
         with torch.inference_mode(), autocast(self._device, self._dtype):
             rows = [
-                self.network(normalised(some.to(self._device), self.levels)).to("cpu", torch.float64)
+                self.network.describe(normalised(some.to(self._device), self.levels)).cpu().double()
                 for some in torch.split(self._pixels, _AT_ONCE)
             ]
         features = torch.cat(rows).numpy()
@@ -189,7 +190,7 @@ class _Learner:
         strongest = max(float(variances[-1]), 1e-12)
         directions = directions / np.sqrt(np.maximum(variances, 0) + strongest * _EVENNESS)
         signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(len(mean))])
-        projection = (directions * np.where(signs < 0, -1.0, 1.0))[:, ::-1]
+        projection = (directions * np.where(signs < 0, -1.0, 1.0))[:, ::-1][:, : self._settings.dim]
         return Whitening(
             torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(projection.astype(np.float32))
         )

@@ -1,0 +1,134 @@
+"""Reads a question from a request, and asks the collection."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from PIL import Image
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from search.collection import Collection
+from search.encoders.pictures import PictureFile, open_picture
+from search.errors import QueryError
+from search.query.rerank import DEPTH
+from search.server.answers import Refused
+from search.server.fields import (
+    MOST_CHARACTERS,
+    MOST_COMPARED,
+    MOST_HITS,
+    MOST_QUERIES,
+    Field,
+    checked,
+    from_form,
+)
+from search.types import Hit
+
+_JSON = "application/json"
+_FORM = "multipart/form-data"
+
+
+async def read(request: Request, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The fields of a question, checked; `image` as bytes.
+
+    Raises:
+        Refused: it is neither JSON nor a form, or cannot be read.
+        QueryError: a field cannot be used.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == _JSON:
+        try:
+            given = orjson.loads(await request.body())
+        except orjson.JSONDecodeError as error:
+            raise Refused(400, f"the question is no JSON ({error}); mend it") from None
+        asked = checked(given, fields)
+        if "image" in asked:
+            asked["image"] = _from_base64(asked["image"])
+        return asked
+    if kind == _FORM:
+        return await _from_form(request, fields)
+    raise Refused(415, f"the question is of type '{kind}'; send {_JSON}, or {_FORM} with a picture")
+
+
+async def _from_form(request: Request, fields: Mapping[str, Field]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    image: bytes | None = None
+    try:
+        async with request.form(max_files=1, max_fields=200) as form:
+            for name in form:
+                values = form.getlist(name)
+                (first, *_) = values
+                if isinstance(first, UploadFile):
+                    if name != "image" or "image" not in fields:
+                        raise QueryError(f"a file was sent as '{name}'; send a picture, as 'image'")
+                    image = await first.read()
+                else:
+                    given[name] = from_form(name, [str(value) for value in values], fields)
+    except HTTPException as error:  # the library's word for a form that cannot be read
+        raise Refused(400, f"the form cannot be read ({error.detail}); mend it") from None
+    if "image" in given:
+        raise QueryError("image is text; send the file itself, or base64 in JSON")
+    asked = checked(given, fields)
+    return asked if image is None else asked | {"image": image}
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise QueryError("image is no base64; encode the bytes of the file, with + and /") from None
+
+
+def picture(data: bytes) -> Image.Image:
+    """A picture that was sent, its kind and size looked at before it is decoded.
+
+    Raises:
+        SourceError: it is no picture, damaged or too large.
+        MissingExtra: its format needs a package that is not installed.
+    """
+    return open_picture(PictureFile("image", lambda: data))
+
+
+def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list[list[Hit]]:
+    """The hits, for `queries` and for several vectors a list of them for each.
+
+    Raises:
+        NearkinError: see `Collection.search`.
+    """
+    named = dict(asked)
+    queries = named.pop("queries", None)
+    if queries is not None:
+        if "query" in named:
+            raise QueryError("query and queries were given together; ask by one of them")
+        named["query"] = queries
+    vector = named.get("vector")
+    several = vector if vector and isinstance(vector[0], list) else queries
+    n, k = 1 if several is None else len(several), named.get("k", 10)
+    if n > MOST_QUERIES:
+        raise QueryError(f"{n:,} vectors; send at most {MOST_QUERIES:,} at a time")
+    if sum(map(len, queries or ())) > MOST_CHARACTERS:
+        raise QueryError(f"the queries have too many characters; send at most {MOST_CHARACTERS:,} at a time")
+    if n * k > MOST_HITS:
+        raise QueryError(f"{n:,} questions with k of {k:,}; ask for at most {MOST_HITS:,} hits at a time")
+    if "rerank" in named and n * max(named.get("rerank_depth", DEPTH), k) > MOST_COMPARED:
+        raise QueryError(f"too much to compare again; keep queries times depth or k under {MOST_COMPARED:,}")
+    if "image" in named:
+        named["image"] = picture(named["image"])
+    found: list[Hit] | list[list[Hit]] = collection.search(**named)
+    return found
+
+
+def recommend(collection: Collection, asked: Mapping[str, Any]) -> list[Hit]:
+    """The hits.
+
+    Raises:
+        NearkinError: see `Collection.recommend`.
+    """
+    named = dict(asked)
+    likes, dislikes = named.pop("like", ()), named.pop("dislike", ())
+    return collection.recommend(likes, dislikes, spaces=named.pop("space", None), **named)
