@@ -249,7 +249,7 @@ def models(
     output.console().print(
         "By name, fetched when first used: any Hugging Face text encoder, clip-ViT-B-32 and its kin,\n"
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
-        "Learned from your data: patches, node2vec, deepwalk."
+        "Learned from your data: patches, simclr, node2vec, deepwalk."
     )
 
 
