@@ -6,9 +6,9 @@ Made corpora, from the words of Python's own documentation: short lines, long do
 three times. Each dry run and each run is a process of its own, as people start them, one right after the other, in
 turns; the medians are compared.
 
-Other work on the machine slows the one or the other, so seconds are compared on a quiet machine alone. With `--cpu` both
-are counted in seconds of the processor: the forecast's clock is then that of the process, and nothing is taken to go
-on side by side. That tells whether the work is foreseen, not how well its stages overlap.
+Other work on the machine slows the one or the other, so seconds are compared on a quiet machine alone. With `--cpu`
+both are counted in seconds of the processor: the forecast's clock is then that of the process, and nothing is taken to
+go on side by side. That tells whether the work is foreseen, not how well its stages overlap.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def main() -> None:
     options = parser.parse_args()
     clock = "cpu" if options.cpu else "wall"
     print(f"forecast over measured (1 is right); seconds are those of the {clock}")
-    print(f"  {'':26}{'passages':>9}{'seconds':>9}{'memory':>8}{'disk':>7}{'run, s':>9}{'run, MB':>9}{'MB disk':>9}")
+    print(
+        f"  {'':26}{'passages':>9}{'seconds':>9}{'memory':>8}{'disk':>7}{'run, s':>9}{'run, MB':>9}{'MB disk':>9}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
         for name, texts in corpora(options.scale).items():
@@ -116,7 +118,7 @@ def main() -> None:
             each = ", ".join(f"{ratio:.2f}" for ratio in ratios["seconds"])
             print(
                 f"  {name:26}{guess['passages']:9,}{middle['seconds']:9.2f}{middle['memory']:8.2f}"
-                f"{middle['disk']:7.2f}{middle['s']:9.1f}{middle['MB']:9.0f}{disk(shelf) / 1e6:9.1f}   in turns: {each}",
+                f"{middle['disk']:7.2f}{middle['s']:9.1f}{middle['MB']:9.0f}{disk(shelf) / 1e6:9.1f}  turns: {each}",
                 flush=True,
             )
 
