@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.encoders.picture_network import SMALL
+from search.encoders.load import SMALL_NETWORK
 from search.errors import SourceError
 
 _PICTURES_SEEN = 200_000  # by all epochs together, each in two views
@@ -34,7 +34,7 @@ class SimclrSettings:
         seed: for the first weights, the order, the views and the sample.
     """
 
-    network: str = SMALL
+    network: str = SMALL_NETWORK
     epochs: int | None = None
     batch: int | None = None
     side: int | None = None
@@ -68,7 +68,7 @@ class SimclrSettings:
     @property
     def is_small(self) -> bool:
         """Whether it is the small network."""
-        return self.network == SMALL
+        return self.network == SMALL_NETWORK
 
     def epochs_of(self, n: int) -> int:
         """How often each of n pictures is seen."""
