@@ -203,6 +203,7 @@ class Collection(Sorting):
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
+        hybrid: bool = False,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -223,6 +224,7 @@ class Collection(Sorting):
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
+        hybrid: bool = False,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -242,6 +244,7 @@ class Collection(Sorting):
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
+        hybrid: bool = False,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
@@ -268,6 +271,9 @@ class Collection(Sorting):
             rerank: compare the first hits with the query again: "maxsim", token by token, for words in a space of a
                 text encoder; the score is then that of this comparison.
             rerank_depth: how many of them; None means 100. All k are, in any case.
+            hybrid: look for the words themselves too, among the records of the space; words, "phrases" and
+                beginnings*. The rankings by BM25 and by the vectors are fused by their ranks; the score is 1 for the
+                first of both.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
@@ -277,7 +283,7 @@ class Collection(Sorting):
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        options = Options(k, where, explain, effort, context, rerank, rerank_depth)
+        options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid)
         question = Question(query, image, like, vector, space, weights, region)
         return answer(self._asker, question, options)
 

@@ -84,6 +84,11 @@ def _texts(transaction: Transaction) -> Iterator[list[tuple[int, str]]]:
         last = rows[-1][0]
 
 
+def is_there(transaction: Transaction) -> bool:
+    """Whether the catalog has an index of words; one that an older nearkin wrote, and that is only read, has none."""
+    return bool(transaction.value("select count(*) from sqlite_master where name = 'word'"))
+
+
 def count(transaction: Transaction) -> int:
     """How many records have words."""
     return int(transaction.value("select count(*) from word_docsize"))
@@ -126,12 +131,14 @@ def problems(database: Database) -> list[str]:
         connection.execute("pragma temp_store = file")
         connection.execute("begin")
         transaction = Transaction(connection)
-        if not transaction.value("select count(*) from sqlite_master where name = 'word'"):
+        if not is_there(transaction):
             return []
         for statement in (
             "create temp table said (key integer primary key, text text)",
-            "create virtual table temp.compared using fts5 (text, content = 'said', content_rowid = 'key', "
-            f"tokenize = '{_TOKENS}')",
+            (
+                "create virtual table temp.compared using fts5 "
+                f"(text, content = 'said', content_rowid = 'key', tokenize = '{_TOKENS}')"
+            ),
         ):
             transaction.sql(statement)
         for rows in _texts(transaction):

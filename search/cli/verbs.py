@@ -102,6 +102,12 @@ def search(
             metavar="N", help="How many of the first hits are compared again, k at least.", show_default="100"
         ),
     ] = None,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid", help='Look for the words themselves too: words, "phrases" and beginnings*, by BM25.'
+        ),
+    ] = False,
     explain: ExplainOption = False,
     html: HtmlOption = None,
     device: DeviceOption = "auto",
@@ -122,6 +128,7 @@ def search(
             context=context,
             rerank=rerank,
             rerank_depth=rerank_depth,
+            hybrid=hybrid,
             explain=explain,
         )
         if html is not None:

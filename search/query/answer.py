@@ -40,6 +40,10 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
         raise QueryError(
             f"rerank compares words with words, not by {' and '.join(ways)}; ask in words, or leave it out"
         )
+    if options.hybrid and ways != ["text"]:
+        raise QueryError(
+            f"hybrid looks for words, and the question is by {' and '.join(ways)}; ask in words, or leave it out"
+        )
     if options.effort is not None and (len(ways) > 1 or ways == ["like"]):
         raise QueryError(f"by {' and '.join(ways)} it is not said how hard an index looks; leave effort out")
     image = region_in(image, question.region)

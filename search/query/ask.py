@@ -19,6 +19,8 @@ from search.index.contract import Allowed
 from search.index.view import Look
 from search.query import plan, rerank, run
 from search.query.follow import Views
+from search.query.hybrid import HybridAsking
+from search.query.keywords import Keywords
 from search.query.lately import Lately
 from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
@@ -54,7 +56,7 @@ def vectors(vector: Any) -> tuple[bool, Vectors]:
     return False, checked(given, what="the query vectors")
 
 
-class Asker:
+class Asker(HybridAsking):
     """Asks the spaces of one collection; keeps the encoders it has loaded."""
 
     def __init__(self, database: Database, views: Views, device: str, precision: str) -> None:
@@ -69,6 +71,7 @@ class Asker:
         self._remembered: tuple[Row, State] | None = None
         self._steady = False
         self._lately = Lately()
+        self.keywords = Keywords()
         self.real = Queries()
 
     def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
@@ -138,7 +141,9 @@ class Asker:
         if again is not None:
             interacting = rerank.late_interaction(encoder, chosen.name)
             first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
-        if len(items) == 1 and isinstance(items[0], str):
+        if options.hybrid:
+            found = self.by_words_too([str(one) for one in items], chosen, first)
+        elif len(items) == 1 and isinstance(items[0], str):
             found = [self._words_of_many(chosen, encoder).ask(items[0], first)]
         else:
             queries, encoding_s = self._encoded(items, chosen, encoder)

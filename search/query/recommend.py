@@ -86,10 +86,10 @@ def recommend(
     share = np.full((len(tastes), len(candidates)), -np.inf, np.float32)
     parts = np.zeros((len(tastes), len(candidates)), np.int64)
     for number, taste in enumerate(tastes):
-        scored = _scored(taste, candidates)
-        at = np.searchsorted(candidates, scored.record_keys)
-        share[number, at] = scored.scores * np.float32(taste.weight / weight_sum)
-        parts[number, at] = scored.part_keys
+        best = scored(taste, candidates)
+        at = np.searchsorted(candidates, best.record_keys)
+        share[number, at] = best.scores * np.float32(taste.weight / weight_sum)
+        parts[number, at] = best.part_keys
         total[at] += share[number, at]
     known = np.isfinite(share).any(axis=0)
     order = np.flatnonzero(known)
@@ -139,7 +139,7 @@ def _candidates(
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
 
 
-def _scored(taste: Taste, candidates: Keys) -> Found:
+def scored(taste: Taste, candidates: Keys) -> Found:
     """The best part of each candidate that has one in this space, in the order of the record keys."""
     rows = taste.look.rows
     at = rows.allowed(mask_of(rows, candidates)).positions

@@ -106,6 +106,7 @@ SEARCH: Mapping[str, Field] = {
     "context": Field("How many neighbours of a passage to show on either side.", (Kind.WHOLE,), 0, 100),
     "rerank": Field("Compare the first hits with the words again, token by token: maxsim.", longest=_NAME),
     "rerank_depth": Field("How many of them; 100 if left out.", (Kind.WHOLE,), 1, 1_000),
+    "hybrid": Field("Look for the words themselves too.", (Kind.FLAG,)),
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {
