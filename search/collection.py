@@ -268,8 +268,9 @@ class Collection(Sorting):
                 None takes what it was tuned to. Not by `like`, nor in a mix.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
                 words around a word.
-            rerank: compare the first hits with the query again: "maxsim", token by token, for words in a space of a
-                text encoder; the score is then that of this comparison.
+            rerank: compare the first hits with the words of the query again: "maxsim", token by token, in a space of
+                a text encoder; or a cross-encoder by name or folder, which reads the query and each text together.
+                The score is then that of this comparison.
             rerank_depth: how many of them; None means 100. All k are, in any case.
             hybrid: look for the words themselves too, among the records of the space; words, "phrases" and
                 beginnings*. The rankings by BM25 and by the vectors are fused by their ranks; the score is 1 for the
@@ -278,7 +279,7 @@ class Collection(Sorting):
 
         Raises:
             QueryError: no way of asking, an empty query, a bad k, vector, weight or region.
-            ModelError: there is no such rerank.
+            ModelError: there is no such cross-encoder, or it cannot be used.
             FilterError, UnknownSpace, UnknownRecord: see their messages.
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.

@@ -94,7 +94,10 @@ def search(
     context: ContextOption = 0,
     rerank: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="M", help="Compare the first hits again, token by token: maxsim."),
+        typer.Option(
+            metavar="M",
+            help="Compare the first hits again: maxsim (token by token), or a cross-encoder by name or folder.",
+        ),
     ] = None,
     rerank_depth: Annotated[
         Optional[int],  # noqa: UP045

@@ -32,6 +32,7 @@ from search.vectors import Keys, Vectors, as_floats, checked, prepared
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
+    from search.encoders.cross import CrossEncoder
     from search.query.duplicates import Sought, Told
     from search.query.label import Task
     from search.query.matches import Matches
@@ -64,6 +65,7 @@ class Asker(HybridAsking):
         self._views = views
         self._device, self._precision = device, precision
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
+        self._cross: dict[str, CrossEncoder] = {}
         self._loading = threading.Lock()
         self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
@@ -139,7 +141,10 @@ class Asker(HybridAsking):
         encoder = self.encoder(chosen)
         first = options
         if again is not None:
-            interacting = rerank.late_interaction(encoder, chosen.name)
+            if again is rerank.Rerank.MAXSIM:
+                interacting = rerank.late_interaction(encoder, chosen.name)
+            else:
+                cross = self._cross_encoder(str(options.rerank))
             first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
         if options.hybrid:
             found = self.by_words_too([str(one) for one in items], chosen, first)
@@ -150,9 +155,20 @@ class Asker(HybridAsking):
             found = self._found(chosen, queries, first, encoding_s)
         if again is None:
             return found
-        return rerank.by_maxsim(
-            interacting, [str(one) for one in items], found, options.k, explain=options.explain
-        )
+        words = [str(one) for one in items]
+        if again is rerank.Rerank.MAXSIM:
+            return rerank.by_maxsim(interacting, words, found, options.k, explain=options.explain)
+        return rerank.by_cross_encoder(cross, words, found, options.k, explain=options.explain)
+
+    def _cross_encoder(self, name: str) -> CrossEncoder:
+        with self._loading:
+            if name not in self._cross:
+                from search.encoders.cross import CrossEncoder
+
+                self._cross[name] = CrossEncoder.from_name(
+                    name, device=self._device, precision=self._precision
+                )
+            return self._cross[name]
 
     def _words_of_many(self, space: Space, encoder: Encoder) -> WordsOfMany:
         """Where the words that several threads ask of a space at once are answered together."""

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from search.collection import Collection
 from search.encoders.pictures import PictureFile, open_picture
 from search.errors import QueryError
-from search.query.rerank import DEPTH
+from search.query.rerank import DEPTH, Rerank
 from search.server.answers import Refused
 from search.server.fields import (
     MOST_CHARACTERS,
@@ -115,6 +115,10 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
         raise QueryError(f"the queries have too many characters; send at most {MOST_CHARACTERS:,} at a time")
     if n * k > MOST_HITS:
         raise QueryError(f"{n:,} questions with k of {k:,}; ask for at most {MOST_HITS:,} hits at a time")
+    if (
+        named.get("rerank", Rerank.MAXSIM) != Rerank.MAXSIM
+    ):  # else a client could name any folder of the machine
+        raise QueryError(f"rerank is '{named['rerank'][:60]}'; over HTTP it can be {Rerank.MAXSIM} alone")
     if "rerank" in named and n * max(named.get("rerank_depth", DEPTH), k) > MOST_COMPARED:
         raise QueryError(f"too much to compare again; keep queries times depth or k under {MOST_COMPARED:,}")
     if "image" in named:

@@ -23,23 +23,7 @@ from search.query.keywords import MOST_WORDS, units
 from search.types import Part, Record
 from tests.search.test_text_encoder import save_bert
 
-WORDS = [
-    "plane",
-    "man",
-    "flute",
-    "cheese",
-    "pie",
-    "men",
-    "chess",
-    "cello",
-    "smoking",
-    "paper",
-    "playing",
-    "taking",
-    "off",
-    "large",
-    "person",
-]
+WORDS = "plane man flute cheese pie men chess cello smoking paper playing taking off large person".split()  # noqa: SIM905
 
 
 def sentences(n: int) -> list[str]:
