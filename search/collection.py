@@ -26,6 +26,7 @@ from search.query.follow import Views
 from search.query.request import Options
 from search.query.request import ids as request_ids
 from search.query.request import weights as weights_of
+from search.query.shape import Shape
 from search.sorting import Sorting
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
 from search.uncollected import uncollected
@@ -204,6 +205,11 @@ class Collection(Sorting):
         rerank: str | None = None,
         rerank_depth: int | None = None,
         hybrid: bool = False,
+        boost: str | None = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+        offset: int | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -225,6 +231,11 @@ class Collection(Sorting):
         rerank: str | None = None,
         rerank_depth: int | None = None,
         hybrid: bool = False,
+        boost: str | None = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+        offset: int | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -245,6 +256,11 @@ class Collection(Sorting):
         rerank: str | None = None,
         rerank_depth: int | None = None,
         hybrid: bool = False,
+        boost: str | None = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+        offset: int | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
@@ -275,6 +291,13 @@ class Collection(Sorting):
             hybrid: look for the words themselves too, among the records of the space; words, "phrases" and
                 beginnings*. The rankings by BM25 and by the vectors are fused by their ranks; the score is 1 for the
                 first of both.
+            boost: what is added to the score, over the fields of the metadata and `score`, such as
+                `log(1 + sales) * 0.1 - age_days(date) / 365` (docs/asking.md); it can lift any of the first 1,000
+                hits, or of those ranked again.
+            min_score: leave out hits below it, on the scale of the scores that come back.
+            diversity: from 0 (relevance alone) to 1 (difference alone), by maximal marginal relevance.
+            group_by: a field of the metadata; only the best hit for each of its values comes back.
+            offset: pass over so many hits, for a page; 0 for the first one. Then equals come in the order of their ids.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
@@ -284,7 +307,8 @@ class Collection(Sorting):
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid)
+        shape = Shape(min_score, offset, diversity, group_by, boost)
+        options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, shape)
         question = Question(query, image, like, vector, space, weights, region)
         return answer(self._asker, question, options)
 

@@ -111,6 +111,28 @@ def search(
             "--hybrid", help='Look for the words themselves too: words, "phrases" and beginnings*, by BM25.'
         ),
     ] = False,
+    boost: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="EXPR",
+            help='Add to the score, over fields: "log(1 + sales) * 0.1 - age_days(date) / 365".',
+        ),
+    ] = None,
+    min_score: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="X", help="Leave out hits below this score."),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(metavar="D", help="0: relevance alone; 1: difference alone.")
+    ] = 0.0,
+    group_by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FIELD", help="Only the best hit for each value of this field."),
+    ] = None,
+    offset: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Pass over so many hits, for a page; 0 for the first one."),
+    ] = None,
     explain: ExplainOption = False,
     html: HtmlOption = None,
     device: DeviceOption = "auto",
@@ -132,6 +154,11 @@ def search(
             rerank=rerank,
             rerank_depth=rerank_depth,
             hybrid=hybrid,
+            boost=boost,
+            min_score=min_score,
+            diversity=diversity,
+            group_by=group_by,
+            offset=offset,
             explain=explain,
         )
         if html is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search.errors import QueryError
 from search.query.ask import Asker, vectors
 from search.query.request import Options, given_ways, pictures, region_in, texts
 from search.query.request import weights as weights_of
+from search.query.rerank import DEPTH
+from search.query.shape import PLAIN, shaped
 from search.types import Hit
 
 
@@ -46,7 +48,34 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
         )
     if options.effort is not None and (len(ways) > 1 or ways == ["like"]):
         raise QueryError(f"by {' and '.join(ways)} it is not said how hard an index looks; leave effort out")
-    image = region_in(image, question.region)
+    question = replace(question, image=region_in(image, question.region))
+    if options.shape == PLAIN:
+        return _answers(asker, question, options)
+    asker.check_fields(options.shape.fields)
+    several = _is_batch(question, ways)
+
+    def ask(k: int) -> list[list[Hit]]:
+        found: Any = _answers(asker, question, replace(options, k=k, shape=PLAIN))
+        return found if several else [found]
+
+    compared = None if options.rerank is None else options.rerank_depth or DEPTH
+    answers = shaped(ask, options.shape, options.k, compared, asker.vectors_of_hits)
+    return answers if several else answers[0]
+
+
+def _is_batch(question: Question, ways: Sequence[str]) -> bool:
+    """Whether several questions were put, each to have its own hits."""
+    if ways == ["text"]:
+        return not isinstance(question.query, str)
+    if ways == ["image"]:
+        return isinstance(question.image, list | tuple)
+    return ways == ["vector"] and question.weights is None and not vectors(question.vector)[0]
+
+
+def _answers(asker: Asker, question: Question, options: Options) -> list[Hit] | list[list[Hit]]:
+    """The hits as they are found."""
+    query, image, like, vector = question.query, question.image, question.like, question.vector
+    ways = given_ways(query, image, like, vector)
     if len(ways) > 1 or question.weights is not None:
         from search.query.mix import mixed
 

@@ -23,12 +23,12 @@ from search.query.hybrid import HybridAsking
 from search.query.keywords import Keywords
 from search.query.lately import Lately
 from search.query.queries import Queries
-from search.query.recommend import Taste, recommend, taste
+from search.query.recommend import Taste, middle, recommend, taste
 from search.query.request import Options
 from search.query.words import TOKENS, WordsOfMany
 from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
 from search.uncollected import uncollected
-from search.vectors import Keys, Vectors, as_floats, checked, prepared
+from search.vectors import Keys, Vectors, as_floats, checked, prepared, unit_rows
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
@@ -196,6 +196,39 @@ class Asker(HybridAsking):
             lambda transaction, state: self._nearest(transaction, state, space, queries, options, encoding_s),
             by_glimpse=options.plain,
         )
+
+    def check_fields(self, names: Sequence[str]) -> None:
+        """Refuse names that are no field of any record.
+
+        Raises:
+            QueryError: one is none.
+        """
+        known = self._read(lambda transaction, _: reads.fields(transaction)) if names else []
+        for name in names:
+            if name not in known:
+                raise QueryError(
+                    f"no record has a field '{name}'; there are: {', '.join(known) or 'none yet'}"
+                )
+
+    def vectors_of_hits(self, hits: Sequence[Hit]) -> Vectors:
+        """Unit rows (n, sum of dims) of the records, each in the space it was found in; zeros where it is gone."""
+
+        def question(transaction: Transaction, state: State) -> Vectors:
+            keys = reads.keys_of(transaction, [hit.id for hit in hits])
+            spaces = self._views.spaces(transaction, state)
+            blocks = []
+            for name in dict.fromkeys(hit.space for hit in hits):
+                space = plan.named(spaces, name)
+                block = np.zeros((len(hits), space.dim), np.float32)
+                look = self._views.look(transaction, state, space)
+                parts = reads.parts_of(transaction, space, keys.values())
+                for row, hit in enumerate(hits):
+                    if hit.space == name and (there := parts.get(keys.get(hit.id, -1))):
+                        block[row] = middle(look, there)
+                blocks.append(unit_rows(block))
+            return np.concatenate(blocks, axis=1)
+
+        return self._read(question)
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
         """Hits for given vectors, a list for each."""

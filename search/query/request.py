@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from search.errors import FilterError, QueryError
+from search.query.shape import PLAIN, Shape
 
 Asked: TypeAlias = Literal["text", "image", "like", "vector"]
 
@@ -24,6 +25,7 @@ class Options:
     rerank: str | None = None  # how the first hits are compared again
     rerank_depth: int | None = None  # how many of them; None takes the usual number
     hybrid: bool = False  # whether the texts are searched by their words too
+    shape: Shape = PLAIN  # what becomes of the hits once they are found
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:

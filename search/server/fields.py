@@ -107,6 +107,13 @@ SEARCH: Mapping[str, Field] = {
     "rerank": Field("Compare the first hits with the words again, token by token: maxsim.", longest=_NAME),
     "rerank_depth": Field("How many of them; 100 if left out.", (Kind.WHOLE,), 1, 1_000),
     "hybrid": Field("Look for the words themselves too.", (Kind.FLAG,)),
+    "boost": Field(
+        "What is added to the score, over fields: log(1 + sales) * 0.1 - age_days(date) / 365.", longest=2_000
+    ),
+    "min_score": Field("Leave out hits below this score.", (Kind.NUMBER,)),
+    "diversity": Field("0: relevance alone; 1: difference alone.", (Kind.NUMBER,), 0, 1),
+    "group_by": Field("A field; only the best hit for each of its values.", longest=_NAME),
+    "offset": Field("Pass over so many hits, for a page; 0 for the first one.", (Kind.WHOLE,), 0, 10_000),
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {

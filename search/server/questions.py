@@ -108,7 +108,9 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
         named["query"] = queries
     vector = named.get("vector")
     several = vector if vector and isinstance(vector[0], list) else queries
-    n, k = 1 if several is None else len(several), named.get("k", 10)
+    n, k = 1 if several is None else len(several), named.get("k", 10) + named.get("offset", 0)
+    if {"boost", "diversity", "group_by"} & named.keys():
+        k = max(5 * k, 1_000)  # so many are looked at
     if n > MOST_QUERIES:
         raise QueryError(f"{n:,} vectors; send at most {MOST_QUERIES:,} at a time")
     if sum(map(len, queries or ())) > MOST_CHARACTERS:
