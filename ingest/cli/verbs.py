@@ -443,6 +443,9 @@ def graph(
     device: Annotated[
         str, typer.Option(help="cpu, cuda or cuda:N; the vectors differ, their quality not.")
     ] = "cpu",
+    backend: Annotated[
+        str, typer.Option(help="own, or reference: the node2vec package, to compare with.")
+    ] = "own",
     directed: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(
@@ -499,7 +502,15 @@ def graph(
             path,
             method=model,
             settings=NodeSettings(
-                dim=dim, p=p, q=q, walks=walks, length=length, window=window, seed=seed, device=device
+                dim=dim,
+                p=p,
+                q=q,
+                walks=walks,
+                length=length,
+                window=window,
+                seed=seed,
+                device=device,
+                backend=backend,
             ),
             edges=verbs.EdgeFormat(
                 directed,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from ingest.learn.nodes.contract import NodeTrainer
 from search.errors import ModelError, ModelUnavailable
 
+if TYPE_CHECKING:
+    from ingest.learn.nodes.skipgram import SkipGramSettings
+    from ingest.learn.nodes.walks import WalkSettings
+
 WALKING = ("node2vec", "node2vec+", "deepwalk")
+OWN, REFERENCE = BACKENDS = ("own", "reference")
 METHODS = (*WALKING, "prone", "cleora", "eigenmaps", "lle")
 
 
@@ -18,7 +24,7 @@ class NodeSettings:
     `dim` numbers per vector; `walks` from each node, of `length` nodes; `window` contexts on either side,
     `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec; `threads` None for all
     processors. The result does not depend on `threads`. `device` is where: "cpu" (compiled), or "cuda" or "cuda:N"
-    (torch; its vectors are others, of the same quality).
+    (torch; its vectors are others, of the same quality). `backend` "reference" is the node2vec package, for comparison.
     """
 
     dim: int = 128
@@ -32,6 +38,7 @@ class NodeSettings:
     seed: int = 0
     threads: int | None = None
     device: str = "cpu"
+    backend: str = OWN
 
 
 def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTrainer:
@@ -45,6 +52,8 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         raise ModelUnavailable(
             f"no method to learn from a graph is named {method!r}; use {', '.join(METHODS[:-1])} or {METHODS[-1]}"
         )
+    if settings.backend not in BACKENDS:
+        raise ModelError(f"unknown backend {settings.backend!r}; use {' or '.join(BACKENDS)}")
     if method not in WALKING:
         return _spectral(method, settings)
     # numba and its compiled code are loaded here and not before: most runs never train on a graph.
@@ -60,12 +69,25 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         epochs=settings.epochs,
         seed=settings.seed,
     )
+    if settings.backend == REFERENCE:
+        return _reference(method, settings, walks, learning)
     if settings.device != "cpu":
         from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
 
         return TorchNode2Vec(walks, learning, device=settings.device, family=method)
     trainers = {trainer.family: trainer for trainer in (Node2Vec, Node2VecPlus, DeepWalk)}
     return trainers[method](walks, learning, threads=settings.threads)
+
+
+def _reference(
+    method: str, settings: NodeSettings, walks: WalkSettings, learning: SkipGramSettings
+) -> NodeTrainer:
+    """The node2vec package, which has one method and no GPU."""
+    if method != "node2vec" or settings.device != "cpu":
+        raise ModelError("the reference backend is node2vec on the processor alone; leave --backend out")
+    from ingest.learn.nodes.reference import ReferenceNode2Vec
+
+    return ReferenceNode2Vec(walks, learning)
 
 
 def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:
