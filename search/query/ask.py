@@ -18,12 +18,13 @@ from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
 from search.query import plan, rerank, run
+from search.query.examples import Examples, taste_of
 from search.query.follow import Views
 from search.query.hybrid import HybridAsking
 from search.query.keywords import Keywords
 from search.query.lately import Lately
 from search.query.queries import Queries
-from search.query.recommend import Taste, middle, recommend, taste
+from search.query.recommend import Taste, middle, recommend
 from search.query.request import Options
 from search.query.words import TOKENS, WordsOfMany
 from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
@@ -381,57 +382,48 @@ class Asker(HybridAsking):
         return told, label.records(task, shown, told)
 
     def recommend(
-        self,
-        likes: Sequence[str],
-        dislikes: Sequence[str],
-        weights: Mapping[str, float] | None,
-        diversity: float,
-        options: Options,
+        self, given: Examples, weights: Mapping[str, float] | None, diversity: float, options: Options
     ) -> list[Hit]:
         """Hits near the likes and far from the dislikes."""
         return self._read(
-            lambda transaction, state: self._recommend(
-                transaction, state, likes, dislikes, weights, diversity, options
-            )
+            lambda transaction, state: self._recommend(transaction, state, given, weights, diversity, options)
         )
 
     def _recommend(
         self,
         transaction: Transaction,
         state: State,
-        likes: Sequence[str],
-        dislikes: Sequence[str],
+        given: Examples,
         weights: Mapping[str, float] | None,
         diversity: float,
         options: Options,
     ) -> list[Hit]:
-        keys = reads.keys_of(transaction, [*likes, *dislikes])
-        unknown = list(dict.fromkeys(id for id in [*likes, *dislikes] if id not in keys))
+        keys = reads.keys_of(transaction, given.ids)
+        unknown = [id for id in given.ids if id not in keys]
         if unknown:
             raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
         spaces = self._views.spaces(transaction, state)
-        examples = (likes, dislikes)
-        tastes, homeless = [], dict.fromkeys(likes)
+        tastes, homeless = [], dict.fromkeys(given.likes)
         for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
             space = plan.named(spaces, name)
-            parts = reads.parts_of(transaction, space, keys.values())
-            liked, disliked = ([parts.get(keys[id], []) for id in some] for some in examples)
-            for id, there in zip(likes, liked, strict=True):
-                if there:
-                    homeless.pop(id, None)
-            if any(liked):
-                look = self._views.look(transaction, state, space)
-                tastes.append(taste(space, look, weight, liked, disliked))
+            there = reads.parts_of(transaction, space, keys.values())
+            parts = {id: there[key] for id, key in keys.items() if key in there}
+            for id in parts:
+                homeless.pop(id, None)
+            look = self._views.look(transaction, state, space)
+            if (wanted := taste_of(space, look, weight, given, parts)) is not None:
+                tastes.append(wanted)
         if homeless:
             place = "the spaces asked" if weights else "any space"
             raise UnknownRecord(
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
-        found = self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+        left_out = {*keys.values(), *reads.keys_of(transaction, given.exclude).values()}
+        found = self._best(transaction, state, tastes, list(left_out), diversity, options)
         if options.explain:
             from search.query.why import explained
 
-            liked_keys = {id: keys[id] for id in likes}
+            liked_keys = {id: keys[id] for id in given.likes}
             found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
         return found
 
@@ -494,7 +486,7 @@ class Asker(HybridAsking):
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
-        chosen = recommend(tastes, options.k, matching, excluded, diversity)
+        chosen = recommend(tastes, options.k, matching, excluded, diversity, calibrate=options.calibrate)
         said = None
         if options.explain:
             said = [[{"scores": scores, "plans": chosen.plans, **(told or {})} for scores in chosen.scores]]

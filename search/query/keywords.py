@@ -134,7 +134,8 @@ class Keywords:
         if not found:
             return Ranking(np.empty(0, np.int64), np.empty(0, np.float64), [])
         keys, inverse = np.unique(np.concatenate([keys for _, keys, _ in found]), return_inverse=True)
-        scores = np.bincount(inverse, np.concatenate([scores for _, _, scores in found]), len(keys))
+        added = np.concatenate([scores for _, _, scores in found])
+        scores: NDArray[np.float64] = np.bincount(inverse, added, len(keys)).astype(np.float64)
         return Ranking(keys, scores, [(unit, some) for unit, some, _ in found])
 
     def _current(self, transaction: Transaction, state: State) -> _Kept:

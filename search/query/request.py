@@ -25,6 +25,9 @@ class Options:
     rerank: str | None = None  # how the first hits are compared again
     rerank_depth: int | None = None  # how many of them; None takes the usual number
     hybrid: bool = False  # whether the texts are searched by their words too
+    calibrate: bool = (
+        False  # whether scores of several spaces are made comparable before they are put together
+    )
     shape: Shape = PLAIN  # what becomes of the hits once they are found
 
     def __post_init__(self) -> None:
