@@ -70,6 +70,8 @@ def _finish(report: Report, *, strict: bool, as_json: bool) -> None:
             output.say(f"the limit was {_STAGES[report.limit.stage]}, {report.limit.busy:.0%} busy")
     if report.graph is not None and not as_json:
         _describe(report.graph)
+    if not as_json:
+        _describe_changes(report)
     if report.decoded:
         counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
         output.say(f"inputs that were not UTF-8 were read as {counts}")
@@ -100,6 +102,23 @@ def _describe(graph: GraphCounts) -> None:
         f"the graph ({kind}): {graph.nodes:,} nodes, {graph.isolated:,} of them without edges; {graph.edges:,} edges, "
         f"{graph.self_loops:,} of them self-loops{merged}"
     )
+
+
+def _describe_changes(report: Report) -> None:
+    """What became of a graph that was there before."""
+    if report.turned is not None:
+        told = report.turned
+        output.say(
+            f"turned onto the former vectors: the mean cosine of {told['shared']:,} shared nodes went from "
+            f"{told['cosine_before']:.3f} to {told['cosine_after']:.3f}"
+        )
+    if report.attached is not None:
+        more = report.attached
+        waiting = f"; {more.waiting:,} wait for the graph to be learned again" if more.waiting else ""
+        output.say(
+            f"{more.edges:,} edges added, {more.known:,} known already; {more.nodes:,} nodes got a vector from their "
+            f"neighbours'{waiting}"
+        )
 
 
 def _foretell(report: Report) -> None:
@@ -425,14 +444,15 @@ def graph(
     collection: CollectionOption = HERE,
     space: Space = "graph",
     model: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
             "--model",
             "--method",
             metavar="M",
             help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
+            show_default="node2vec",
         ),
-    ] = "node2vec",
+    ] = None,
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,
     p: Annotated[float, typer.Option(help="node2vec's return parameter.")] = 1.0,
     q: Annotated[float, typer.Option(help="node2vec's in-out parameter.")] = 1.0,
@@ -482,6 +502,17 @@ def graph(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SQL", help="What to ask a database: select a, b, w from bought."),
     ] = None,
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add",
+            help="Add these edges to the graph that is there; new nodes get vectors, the others keep theirs.",
+        ),
+    ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Learn anew, with all that was added, even if nothing has changed."),
+    ] = False,
     dry_run: DryRun = False,
     prune: Prune = False,
     strict: Strict = False,
@@ -496,22 +527,25 @@ def graph(
     from ingest.cli.progress import progress
     from ingest.learn.nodes.load import NodeSettings
 
+    settings = NodeSettings(
+        dim=dim,
+        p=p,
+        q=q,
+        walks=walks,
+        length=length,
+        window=window,
+        seed=seed,
+        device=device,
+        backend=backend,
+    )
     with progress() as bars:
         report = verbs.graph(
             collection,
             path,
             method=model,
-            settings=NodeSettings(
-                dim=dim,
-                p=p,
-                q=q,
-                walks=walks,
-                length=length,
-                window=window,
-                seed=seed,
-                device=device,
-                backend=backend,
-            ),
+            settings=None if settings == NodeSettings() else settings,
+            add=add,
+            refit=refit,
             edges=verbs.EdgeFormat(
                 directed,
                 source,

@@ -54,7 +54,9 @@ class NamedRows:
         order = np.argsort(self.indices, kind="stable")
         ends = np.searchsorted(self.indices[order], np.arange(len(keys) + 1))
         sources = np.repeat(keys, np.diff(self.indptr))[order]
-        back = Rows(keys, ends.astype(np.int64), sources, None if self.weights is None else self.weights[order])
+        back = Rows(
+            keys, ends.astype(np.int64), sources, None if self.weights is None else self.weights[order]
+        )
         return {OUT: out, IN: back}
 
 
