@@ -142,7 +142,7 @@ def _store(
     before, fresh = graphs
     origin, digest = source
     sync = Sync(collection.database, space, "")
-    linked = matrix.any(axis=1)
+    linked = np.asarray(matrix.any(axis=1))
     with collection.writing() as writer, writer.together():
         for begin in range(0, len(items), ROWS_PER_COMMIT):
             span = slice(begin, begin + ROWS_PER_COMMIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from search.catalog.edges import GraphState, NamedRows
 from search.types import EncoderSpec, Space
 from search.vectors import Vectors
 
+Entries: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 PREDICTED = "predicted from "  # what begins the origin of vectors that no edge stands behind
 
 
@@ -39,9 +41,12 @@ def stored_graph(database: Database, space: Space) -> StoredGraph | None:
         if state is None:
             return None
         read, added = (_entries(transaction, space, layer) for layer in (edges.READ, edges.ADDED))
-        every = tuple(np.concatenate([one, other]) for one, other in zip(read, added, strict=True))
+        every = (np.concatenate([read[0], added[0]]), np.concatenate([read[1], added[1]]))
+        weights = np.concatenate([read[2], added[2]])
         return StoredGraph(
-            state, _graph(transaction, *every, state.directed), _graph(transaction, *added, state.directed)
+            state,
+            _graph(transaction, (*every, weights), directed=state.directed),
+            _graph(transaction, added, directed=state.directed),
         )
 
 
@@ -95,9 +100,7 @@ def settings_of(spec: EncoderSpec) -> dict[str, int | float]:
     return {name: spec.options[name] for name in known if isinstance(spec.options.get(name), int | float)}  # type: ignore[misc]
 
 
-def _entries(
-    transaction: Transaction, space: Space, layer: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def _entries(transaction: Transaction, space: Space, layer: int) -> Entries:
     owners, targets, weights = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for rows in edges.every(transaction, space, layer):
         owners.append(np.repeat(rows.nodes, np.diff(rows.indptr)))
@@ -108,12 +111,12 @@ def _entries(
 
 def _graph(
     transaction: Transaction,
-    owners: NDArray[np.int64],
-    targets: NDArray[np.int64],
-    weights: NDArray[np.float32],
+    entries: Entries,
+    *,
     directed: bool,
 ) -> Graph:
     """The graph of entries by the keys of records; those of deleted ones are left out."""
+    owners, targets, weights = entries
     keys = np.unique(np.concatenate([owners, targets]))
     ids = dict(
         transaction.sql(
