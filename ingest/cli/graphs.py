@@ -72,3 +72,4 @@ def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
     app.command()(graphs.neighbours)
     app.command()(links)
+    app.command("map")(graphs.draw_map)

@@ -1,4 +1,4 @@
-"""The verbs that ask graphs: neighbours, links."""
+"""The verbs that ask graphs, neighbours and links; and map, which draws any space."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, ExplainOption, JsonOption, KOption, opened
+from search.cli.verbs import HERE, CollectionOption, ExplainOption, JsonOption, KOption, WhereOption, opened
 
 if TYPE_CHECKING:
     from search.types import Hit
@@ -75,7 +75,46 @@ def show_links(
         output.hits(found, explain=explain)
 
 
+def draw_map(
+    collection: CollectionOption = HERE,
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="S", help="Which space; needed where there are several."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write: .html or .png.")] = Path(
+        "map.html"
+    ),
+    colour: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="F", help="The field of the metadata that gives the colour."),
+    ] = None,
+    where: WhereOption = None,
+    method: Annotated[
+        str, typer.Option(metavar="M", help="umap, pca, or auto: umap, or pca for fewer than 30 records.")
+    ] = "auto",
+    most: Annotated[int, typer.Option(metavar="N", help="Of more records a sample is drawn.")] = 20_000,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a space in the plane: what is alike stands together. A page to look around in, or a picture."""
+    from search.maps import page
+    from search.maps.colours import coloured
+
+    page.check_suffix(out)
+    with opened(collection) as there:
+        found = there.map(space, where=where, method=method, seed=seed, most=most)
+    colours = coloured([one.metadata for one in found], colour)
+    named = "the collection" if space is None else f"space '{space}'"
+    told = f"{len(found):,} records" + (f" where {where}" if where else "") + "."
+    title = f"Map of {named} in {collection}" + (f", by {colour}" if colour else "")
+    page.write(out, page.Drawing(title, told, found, colours))
+    output.say(f"{out} written")
+    if as_json:
+        output.document([one.to_json() for one in found])
+
+
 def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
     for verb in (neighbours, links):
         app.command()(verb)
+    app.command("map")(draw_map)

@@ -67,7 +67,7 @@ def evaluated(
     if not 0 < share < 1:
         raise SourceError(f"the share to hold out is {share}; give a number between 0 and 1, such as 0.1")
     rng = np.random.default_rng(seed)
-    every = _pairs(graph)
+    every = edge_pairs(graph)
     every = every[rng.permutation(len(every))]
     n_held = round(share * len(every))
     held, kept = every[:n_held], every[n_held:]
@@ -116,7 +116,7 @@ def neighbourhoods(graph: Graph, pairs: Pairs) -> tuple[NDArray[np.float64], NDA
     (Liben-Nowell & Kleinberg 2007, after Adamic & Adar 2003.) Weights, directions and self-loops do not count.
     """
     n = graph.n_nodes
-    ends = _pairs(graph)
+    ends = edge_pairs(graph)
     both = np.concatenate([ends, ends[:, ::-1]])
     matrix = scipy.sparse.csr_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), (n, n))
     degree = np.asarray(matrix.sum(axis=1)).ravel()
@@ -131,7 +131,7 @@ def neighbourhoods(graph: Graph, pairs: Pairs) -> tuple[NDArray[np.float64], NDA
     return common, adamic_adar
 
 
-def _pairs(graph: Graph) -> Pairs:
+def edge_pairs(graph: Graph) -> Pairs:
     """The edges (n, 2), each once and with the lesser node first; without self-loops."""
     sources = np.repeat(np.arange(graph.n_nodes), np.diff(graph.indptr))
     ends = np.sort(np.stack([sources, graph.indices.astype(np.int64)], axis=1), axis=1)
