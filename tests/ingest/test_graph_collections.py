@@ -257,3 +257,110 @@ def test_additions_that_cannot_be(tmp_path):
             ingest.graph(shop, graph, add=True, space="mine")
         dry = ingest.graph(shop, nx.path_graph(["c", "d"]), add=True, dry_run=True)
         assert (dry.added, dry.attached.edges, shop.count()) == (1, 1, 4)
+
+
+def test_links_are_the_pairs_a_regression_says(tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    graph = two_groups(1)
+    with taken_in(tmp_path, graph, "prone") as shop:
+        found = shop.links("n00", k=50)
+        beside = set(graph["n00"])
+        assert {hit.id for hit in found} == set(graph) - beside - {"n00"}
+        scores = [hit.score for hit in found]
+        assert scores == sorted(scores, reverse=True)
+        assert 0 < min(scores) < max(scores) < 1
+        assert [(hit.id, hit.score) for hit in shop.links("n00", k=50)] == [
+            (hit.id, hit.score) for hit in found
+        ]
+        # Against a regression of all pairs, with and without an edge: another sample, the same order but for little.
+        vectors = vectors_of(shop)
+        pairs = [(u, v) for u in graph for v in graph if u < v]
+        products = np.array([vectors[u] * vectors[v] * 8 for u, v in pairs])
+        weigh = LogisticRegression(class_weight="balanced", max_iter=1000).fit(
+            products, [graph.has_edge(u, v) for u, v in pairs]
+        )
+        want = weigh.predict_proba(np.array([vectors["n00"] * vectors[hit.id] * 8 for hit in found]))[:, 1]
+        assert np.corrcoef(want, scores)[0, 1] > 0.95
+        (why,) = shop.links("n00", k=1, explain=True)[0].explain["why"]
+        assert why["common"] == len(list(nx.common_neighbors(graph, "n00", found[0].id)))
+        with pytest.raises(UnknownRecord, match="'z'"):
+            shop.links("z")
+        shop.add([{"id": "bare"}])
+        with pytest.raises(UnknownRecord, match="no vector"):
+            shop.links("bare")
+
+
+def test_scores_of_pairs_are_those_of_networkx_and_by_hand():
+    from ingest.learn.nodes.link_prediction import edge_pairs, neighbourhoods, quality
+    from ingest.sources.graphs import from_networkx
+
+    graph = weighed(3)
+    read = from_networkx(graph)
+    plain = nx.Graph(graph)
+    plain.remove_edges_from(list(nx.selfloop_edges(plain)))
+    pairs = np.array([(u, v) for u in range(read.n_nodes) for v in range(u)])
+    common, adamic_adar = neighbourhoods(read, pairs)
+    named = [(read.ids[u], read.ids[v]) for u, v in pairs]
+    assert common.tolist() == [len(list(nx.common_neighbors(plain, u, v))) for u, v in named]
+    assert adamic_adar.tolist() == pytest.approx([p for _, _, p in nx.adamic_adar_index(plain, named)])
+    edges_there = {tuple(sorted(edge)) for edge in plain.edges}
+    assert {tuple(sorted(read.ids[k] for k in pair)) for pair in edge_pairs(read)} == edges_there
+    # Edges at 0.9 and 0.3, others at 0.5 and 0.1: 3 of 4 pairs in order; precision 1 at the first, 2/3 at the second.
+    told = quality(np.array([True, True, False, False]), np.array([0.9, 0.3, 0.5, 0.1]))
+    assert (told.auc, told.average_precision) == pytest.approx((0.75, (1 + 2 / 3) / 2))
+
+
+def test_links_are_evaluated_on_edges_held_out(tmp_path, capsys):
+    from ingest.cli.main import app
+    from ingest.verbs.links import evaluate_links
+    from search.cli.main import outcome
+
+    graph = two_groups(2)
+    with taken_in(tmp_path, graph, "prone") as shop:
+        commit = shop.info()["commit"]
+        found = evaluate_links(shop, share=0.2, seed=1)
+        assert (found.method, found.held_out, found.kept) == (
+            "prone",
+            round(0.2 * graph.number_of_edges()),
+            graph.number_of_edges() - round(0.2 * graph.number_of_edges()),
+        )
+        assert set(found.scores) == {"regression", "cosine", "common neighbours", "Adamic-Adar"}
+        assert (
+            found.scores["regression"].auc > 0.65
+        )  # in the same group 0.5 of the pairs are edges, else 0.05
+        assert evaluate_links(shop, share=0.2, seed=1) == found
+        assert evaluate_links(shop, share=0.2, seed=2) != found
+        assert shop.info()["commit"] == commit
+        with pytest.raises(SourceError, match="between 0 and 1"):
+            evaluate_links(shop, share=1.0)
+
+    def run(*arguments: object) -> int:
+        return outcome(app, [str(one) for one in (*arguments, "-c", tmp_path / "c")])
+
+    assert run("links", "--evaluate", "--share", 0.2, "--seed", 1) == 0
+    assert f"AUC {found.scores['regression'].auc:.4f}" in capsys.readouterr().out
+    assert run("links", "--like", "n00", "-k", 2, "--json") == 0
+    import json
+
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert run("neighbours", "n00") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(graph["n00"])
+    for wrong in (
+        ("links",),
+        ("links", "--like", "n00", "--evaluate"),
+        ("links", "--like", "n00", "--share", 0.1),
+    ):
+        assert run(*wrong) == 1
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_held_out_links_of_ppi(shared_data):
+    from ingest.learn.nodes.link_prediction import evaluated
+    from ingest.learn.nodes.load import NodeSettings, load_trainer
+    from ingest.sources.graphs import read_graph
+
+    graph = read_graph(shared_data("graphs/ppi/PPI.ungraph")).graph
+    found = evaluated(load_trainer("prone", NodeSettings()), graph, 0.5, 0)
+    assert found.scores["regression"].auc > 0.85
+    assert found.scores["regression"].auc > found.scores["Adamic-Adar"].auc + 0.05
