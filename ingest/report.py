@@ -77,6 +77,31 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
+class Predicted:
+    """Node vectors of `space` that were `predicted` from those in `source`, learned from `examples` with both.
+
+    How good they are was measured on `held_out` examples: the share `r2` of the variance that is explained; the mean
+    `cosine` to the true vector; `recall`, the share of the ten nearest examples that are found; and `chance`, what
+    the same vector for all would find of them.
+    """
+
+    space: str
+    source: str
+    examples: int
+    predicted: int
+    held_out: int
+    r2: float
+    cosine: float
+    recall: float
+    chance: float
+    penalty: float
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The stage that the others waited for, and the share of the time that it was busy, from 0 to 1.
 

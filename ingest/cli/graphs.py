@@ -1,4 +1,4 @@
-"""The verbs for graphs that learn: links, which can say how good it is."""
+"""The verbs for graphs that learn: links, which can say how good it is, and predict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from search.cli import graphs, output
 from search.cli.graphs import GraphOption, SeedOption
-from search.cli.verbs import HERE, CollectionOption, ExplainOption, JsonOption, KOption
+from search.cli.verbs import HERE, CollectionOption, ExplainOption, JsonOption, KOption, must_exist
 from search.errors import QueryError
 
 
@@ -68,8 +68,46 @@ def links(
         )
 
 
+def predict(
+    collection: CollectionOption = HERE,
+    space: Annotated[str, typer.Option(metavar="S", help="The space of the graph.")] = "graph",
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--from",
+            metavar="S",
+            help="The space to predict from.",
+            show_default="the only one that is no graph",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how good it would be, and store nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give node vectors to records without edges, from those of their texts or pictures; marked S_predicted."""
+    from ingest.verbs.predictions import predict as predict_nodes
+
+    must_exist(collection)
+    found = predict_nodes(collection, space=space, source=source, seed=seed, dry_run=dry_run)
+    if as_json:
+        output.document(found.to_json())
+        return
+    would = "would be " if dry_run else ""
+    output.console().print(
+        f"{found.predicted:,} records {would}given a vector in space '{found.space}' from that in '{found.source}', "
+        f"learned from {found.examples:,} with both"
+    )
+    output.console().print(
+        f"on {found.held_out:,} held out: {found.r2:.1%} of the variance, cosine {found.cosine:.3f}, "
+        f"{found.recall:.1%} of the ten nearest (the same vector for all: {found.chance:.1%})"
+    )
+
+
 def register(app: typer.Typer) -> None:
     """Give the verbs to the root command."""
     app.command()(graphs.neighbours)
-    app.command()(links)
+    for verb in (links, predict):
+        app.command()(verb)
     app.command("map")(graphs.draw_map)

@@ -19,6 +19,7 @@ from ingest.sources.graph_union import less, union
 from ingest.sync import Sync
 from ingest.verbs.graph_stored import StoredGraph, named, node_vectors, stored_graph
 from ingest.verbs.opening import ROWS_PER_COMMIT, opened
+from ingest.verbs.predictions import predicted_in, unmark
 from search.catalog.edges import ADDED
 from search.catalog.writes import Provenance
 from search.collection import Collection
@@ -144,6 +145,8 @@ def _store(
     sync = Sync(collection.database, space, "")
     linked = np.asarray(matrix.any(axis=1))
     with collection.writing() as writer, writer.together():
+        guessed = set(predicted_in(collection, space).values())
+        unmark(collection, writer, space, [item.record.id for item in items if item.record.id in guessed])
         for begin in range(0, len(items), ROWS_PER_COMMIT):
             span = slice(begin, begin + ROWS_PER_COMMIT)
             some = items[span]

@@ -29,6 +29,7 @@ from ingest.verbs.graph_stored import (
     stored_graph,
 )
 from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
+from ingest.verbs.predictions import predict_again, predicted_in, sources_of, unmark
 from search.catalog.edges import ADDED, READ, GraphState
 from search.catalog.writes import Provenance
 from search.collection import Collection
@@ -156,7 +157,9 @@ def graph(
                 matrix, turned = turned_onto(matrix, rows, former)
         progress.end("learning nodes")
         with tally.timed("commit"):
+            sources = [] if known is None else sources_of(there, known)
             _store_nodes(there, whole, matrix, (space, spec, sync), tally, prune=prune)
+            predict_again(there, there.spaces()[space], sources)
         with tally.timed("index"):
             there.index(progress.reached, wait=progress.waits)
         report = tally.report(there, space, spec.model, started, dry_run=False)
@@ -246,8 +249,11 @@ def _store_nodes(
         now = collection.spaces().get(name)
         if not prune and now is not None and added_to(collection.database, now) != added:
             raise CollectionError(f"edges were added to space '{name}' while it was learned; run again")
+        predicted = set() if now is None else set(predicted_in(collection, now).values())
+        if now is not None:
+            unmark(collection, writer, now, predicted)
         there = writer.trained_space(name, spec)
-        before = set(collection.ids_in(there))
+        before = set(collection.ids_in(there)) - predicted
         for begin in range(0, len(items), ROWS_PER_COMMIT):
             span = slice(begin, begin + ROWS_PER_COMMIT)
             some = items[span]
@@ -265,5 +271,8 @@ def _store_nodes(
         gone = sorted(before - {item.record.id for item in items})
         if gone:
             tally.removed = writer.withdraw(gone, there, keep_records=not prune)
+        guessed = sorted(predicted - {item.record.id for item in items})
+        if guessed:
+            writer.withdraw(guessed, there, keep_records=True)
         writer.put_edges(there, READ, named(whole.read), added=added)
         writer.put_edges(there, ADDED, named(nothing if whole.added is None else whole.added), added=added)

@@ -14,9 +14,7 @@ ROUNDS = 50
 ENOUGH = 1e-6
 
 
-def attached(
-    graph: Graph, known: NDArray[np.bool_], vectors: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def attached(graph: Graph, known: NDArray[np.bool_], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors for the nodes that are not known: each the mean of its neighbours, by the weights of the edges.
 
     That is the condition of locally linear embedding (Roweis & Saul 2000; harmonic functions, Zhu, Ghahramani &
