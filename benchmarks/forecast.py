@@ -118,8 +118,7 @@ def main() -> None:
             each = ", ".join(f"{ratio:.2f}" for ratio in ratios["seconds"])
             print(
                 f"  {name:26}{guess['passages']:9,}{middle['seconds']:9.2f}{middle['memory']:8.2f}"
-                f"{middle['disk']:7.2f}{middle['s']:9.1f}{middle['MB']:9.0f}{disk(shelf) / 1e6:9.1f}   in turns: "
-                f"{each}",
+                f"{middle['disk']:7.2f}{middle['s']:9.1f}{middle['MB']:9.0f}{disk(shelf) / 1e6:9.1f}  turns: {each}",
                 flush=True,
             )
 

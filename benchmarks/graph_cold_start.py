@@ -30,7 +30,8 @@ def main() -> None:
     with np.load(arguments.graph, allow_pickle=False) as held:
         parts = (held["attr_data"], held["attr_indices"], held["attr_indptr"])
         attributes = scipy.sparse.csr_matrix(parts, shape=tuple(held["attr_shape"]))
-    given = unit_rows(attributes[[int(id) for id in graph.ids]].toarray().astype(np.float32))
+        row = {str(name): k for k, name in enumerate(held["node_names"])}
+    given = unit_rows(attributes[[row[id] for id in graph.ids]].toarray().astype(np.float32))
     for method in arguments.methods:
         for seed in range(arguments.seeds):
             vectors = unit_rows(load_trainer(method, NodeSettings(seed=seed)).fit(graph))

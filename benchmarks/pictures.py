@@ -185,7 +185,7 @@ def ours(
     small = None if options.thumbnails is None else Thumbnails(options.thumbnails)
     with tempfile.TemporaryDirectory(dir=room) as place, search.open(Path(place) / "c") as shelf:
         begin = time.perf_counter()
-        decoded = Decoded(lambda: encoder, thumbnails=small, draft=options.draft)
+        decoded = Decoded(lambda: encoder, thumbnails=small, draft=options.draft, device=options.device)
         job = Job("image", peer.model, lambda: encoder, decoded, "pictures")
         report = pipeline.fill(shelf, Pictures([folder]), job, QUIET)
         seconds = time.perf_counter() - begin

@@ -19,6 +19,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+import ingest
 from benchmarks.checkpoints import SHAPES, save_random_bert
 from benchmarks.gpu_time import shares
 from search.encoders.packaged import DEFAULT_MODEL, locate
@@ -122,6 +124,50 @@ def compare(
         )
 
 
+def from_disk(
+    theirs: SentenceTransformer, ours: dict[str, TextEncoder], texts: list[str], repeats: int, where: Where
+) -> None:
+    """One line for each precision: a jsonl on disk to committed vectors, beside `encode` of its texts alone.
+
+    Each text is made different, so that none is spared for being there already. The loading of the model is left
+    out on both sides.
+    """
+    texts = [f"{text[: len(text) * 9 // 10]} {n}" for n, text in enumerate(texts)]  # each is one passage
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "texts.jsonl"
+        lines = (json.dumps({"id": f"t{n}", "text": text}) for n, text in enumerate(texts))
+        source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        times: dict[str, list[float]] = {"theirs": []}
+        for turn in range(repeats):
+            times["theirs"].append(seconds(lambda: theirs.encode(texts, normalize_embeddings=True)))
+            for precision, encoder in ours.items():
+                alone = seconds(lambda: encoder.encode(texts))  # noqa: B023
+                options = ingest.Options(device=where.device, precision=precision)
+                report = ingest.text(
+                    Path(folder) / f"{precision}{turn}", source, model=where.model, options=options
+                )
+                assert report.vectors == report.added == len(texts)
+                times.setdefault(precision, []).append(report.seconds - report.stages["load"])
+                times.setdefault(f"{precision} alone", []).append(alone)
+    middle = {name: median(one) for name, one in times.items()}
+    stages = {name: round(one, 2) for name, one in report.stages.items() if name != "load"}
+    for precision in ours:
+        mine = middle[precision]
+        print(
+            f"  {precision:6}{len(texts) / middle['theirs']:10.1f}{len(texts) / mine:12.1f}"
+            f"{middle['theirs'] / mine:8.2f}"
+            f"   {mine / middle[f'{precision} alone']:.2f} of its own encode alone; stages of the last {stages}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which model, and on which device."""
+
+    model: str
+    device: str
+
+
 def main() -> None:
     """Read the options, and measure."""
     parser = argparse.ArgumentParser(
@@ -182,6 +228,9 @@ def measure(options: argparse.Namespace) -> None:
             for precision, encoder in ours.items():
                 told = shares(lambda: encoder.encode(texts))  # noqa: B023
                 print(f"  {precision:6} " + ", ".join(f"{kind} {share:.0%}" for kind, share in told.items()))
+        if len(texts) > 1:
+            print("  the same from a jsonl on disk to committed vectors")
+            from_disk(theirs, ours, texts, options.repeats, Where(options.model, options.device))
 
 
 if __name__ == "__main__":

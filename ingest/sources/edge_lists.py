@@ -22,6 +22,9 @@ from ingest.sources.scans import scan_cells, scan_lines
 from search.errors import SourceError
 
 BLOCK = 1 << 20  # bytes of text taken at a time: what is made of them stays in the cache
+_HEADS = [
+    [name.encode() for name in pair] for pair in ENDS_NAMES if "u" not in pair
+]  # `u v` may well be an edge
 LONGEST = 64 << 20  # bytes of a line
 
 
@@ -60,6 +63,9 @@ def read_edge_list(handle: IO[bytes], edges: Edges) -> None:
     line, width = 1, 0
     for number, block in enumerate(blocks(handle, edges.file)):
         data = block.removeprefix(codecs.BOM_UTF8) if number == 0 else block
+        if number == 0 and data.partition(b"\n")[0].lower().split()[:2] in _HEADS:
+            edges.reject("the line names columns and was taken for no edge", 1)
+            data = data[data.find(b"\n") :] if b"\n" in data else b""
         width = width or _width(data)
         cut = data.rfind(b"\n") + 1
         last = data[cut:].split(None, 3)
@@ -140,7 +146,7 @@ def _cells(line: bytes, delimiter: bytes) -> list[str]:
 
 def has_header(handle: io.BufferedReader) -> bool:
     """Whether the first line holds usual column names between tabs."""
-    line = handle.peek(BLOCK).partition(b"\n")[0]
+    line = handle.peek(BLOCK).partition(b"\n")[0].removeprefix(codecs.BOM_UTF8)
     names = [cell.lower() for cell in _cells(line, b"\t")]
     return any(pair[0] in names and pair[1] in names for pair in ENDS_NAMES)
 

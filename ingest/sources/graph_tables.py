@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _BATCH = 1 << 18  # rows taken at a time
 _DRIVERS = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "psycopg": '"psycopg[binary]"'}
 _SHOWN = 120  # letters of a query
+_ASKING = re.compile(r"[\s(]*(select|with)\b", re.IGNORECASE)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DIALECTS = {"postgresql": "postgres", "mssql": "tsql", "mariadb": "mysql"}
 
 
@@ -246,16 +249,19 @@ def _only_asks(query: str, url: URL) -> None:
     from sqlglot import expressions as exp
     from sqlglot.errors import SqlglotError
 
+    refusal = SourceError("the query is not a single select; write one that only reads")
+    if not _ASKING.match(query):  # sqlglot would tell of others on stderr
+        raise refusal
     backend = url.get_backend_name()
     dialect = sqlglot.Dialect.get(_DIALECTS.get(backend, backend))
     try:
         found = [each for each in sqlglot.parse(query, read=dialect) if each is not None]
     except (SqlglotError, ValueError) as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = " ".join(_COLOUR.sub("", str(error)).split())[:150]
         raise SourceError(f"the query cannot be read ({reason}); write one select") from None
     writes = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Create, exp.Drop, exp.Command)
     if len(found) != 1 or not isinstance(found[0], exp.Query) or found[0].find(*writes):
-        raise SourceError("the query is not a single select; write one that only reads")
+        raise refusal
 
 
 @contextmanager

@@ -44,7 +44,12 @@ class Intake:
         """The work for the pipeline; `encoder` is called when there is something to encode."""
         prepare: Prepare
         if self.detector is None:
-            prepare = Decoded(encoder, thumbnails=self.thumbnails, draft=self.form.draft)
+            prepare = Decoded(
+                encoder,
+                thumbnails=self.thumbnails,
+                draft=self.form.draft,
+                device=self.options.device,
+            )
         else:  # boxes are in pixels of the whole picture
             prepare = WithObjects(Decoded(thumbnails=self.thumbnails), self.detector, encoder)
         return Job(space, model, encoder, prepare, self.settings, learned, prune)

@@ -318,8 +318,8 @@ def models(
         "By name, fetched when first used: any Hugging Face text encoder, clip-ViT-B-32 and its kin,\n"
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
         "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
-        "Learned from your data: patches, simclr; word2vec, glove; node2vec, node2vec+, deepwalk, prone, cleora,\n"
-        "eigenmaps, lle."
+        "Learned from your data: patches, simclr, word2vec, glove; of graphs node2vec, node2vec+, deepwalk, prone,\n"
+        "cleora, eigenmaps, lle."
     )
 
 

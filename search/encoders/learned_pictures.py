@@ -17,8 +17,9 @@ from torch import Tensor
 from search.encoders.contract import Item, PictureModel, Role, Vectors
 from search.encoders.device import choose_device, choose_dtype
 from search.encoders.learned_file import from_file, to_file
+from search.encoders.load import SMALL_NETWORK
 from search.encoders.networks import batches, refuse_words, unit_rows
-from search.encoders.picture_network import SMALL, NetworkShape, PictureNetwork, build
+from search.encoders.picture_network import NetworkShape, PictureNetwork, build
 from search.encoders.pictures import prepare_ahead
 from search.errors import EncoderDrift, ModelUnavailable
 from search.types import EncoderSpec, Json, Modality
@@ -129,7 +130,7 @@ class LearnedPictureEncoder(PictureModel):
 
 def model_name(method: str, network: str) -> str:
     """What a user calls the encoder: simclr, or simclr:torchvision:resnet18 where it is not the small network."""
-    return method if network == SMALL else f"{method}:{network}"
+    return method if network == SMALL_NETWORK else f"{method}:{network}"
 
 
 def pixels(picture: Image.Image, side: int, channels: int) -> NDArray[np.uint8]:

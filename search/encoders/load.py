@@ -68,6 +68,7 @@ class ModelChoice:
 
 
 PUBLISHED = ModelChoice()
+SMALL_NETWORK = "small"  # the network for pictures that is learned where no other is named
 LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts that are ingested
 LEARNED_PICTURES = ("patches", "simclr")  # learned from the pictures that are ingested
 

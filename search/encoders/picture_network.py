@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from search.encoders.load import SMALL_NETWORK
 from search.errors import ModelUnavailable
 
-SMALL = "small"
 STAGES = 4
 TORCHVISION = "torchvision:"
 
@@ -114,12 +114,12 @@ def build(shape: NetworkShape) -> PictureNetwork:
             f"there is no learned network for pictures of {shape.side} pixels and {shape.channels} channels; "
             "take a side of 8 to 512"
         )
-    if shape.network == SMALL and shape.width > 0:
+    if shape.network == SMALL_NETWORK and shape.width > 0:
         return SmallNetwork(shape)
     if shape.network.startswith(TORCHVISION) and shape.channels == 3:
         return _torchvision(shape.network.removeprefix(TORCHVISION), shape.side)
     raise ModelUnavailable(
-        f"'{shape.network}' is no network that can be learned here; use {SMALL} or {TORCHVISION}resnet18"
+        f"'{shape.network}' is no network that can be learned here; use {SMALL_NETWORK} or {TORCHVISION}resnet18"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def groups(
     equal = _equal(given, known)
     distinct, inverse = np.unique(equal, return_inverse=True)
     near = connected(
-        given.vectors[distinct],
+        given.vectors if len(distinct) == len(equal) else given.vectors[distinct],
         min_score - ROUNDING,
         None if told is None else lambda done, of: told(name, done, of),
     )
@@ -132,12 +133,19 @@ def _equal(given: OneEach, known: Mapping[int, bytes]) -> NDArray[np.int64]:
             by_content[row] = first.setdefault(content, row)
     vectors = np.ascontiguousarray(given.vectors)
     # The model gives the same for the same, but for rounding; where it did not, the hash was of something else.
-    agree = np.einsum("nd,nd->n", vectors, vectors[by_content]) >= _SAME
-    by_content[~agree] = np.flatnonzero(~agree)
-    whole_rows = vectors.view(np.dtype((np.void, vectors.itemsize * vectors.shape[1]))).ravel()
-    _, leaders, inverse = np.unique(whole_rows, return_index=True, return_inverse=True)
+    later = np.flatnonzero(by_content != np.arange(n))
+    apart = np.einsum("nd,nd->n", vectors[later], vectors[by_content[later]]) < _SAME
+    by_content[later[apart]] = later[apart]
+    first.clear()
+    by_vector = np.array(
+        [
+            first.setdefault(blake2b(vector, digest_size=16).digest(), row)
+            for row, vector in enumerate(vectors)
+        ],
+        dtype=np.int64,
+    )
     rows = np.arange(n)
-    return components(n, np.concatenate([rows, rows]), np.concatenate([by_content, leaders[inverse]]))
+    return components(n, np.concatenate([rows, rows]), np.concatenate([by_content, by_vector]))
 
 
 def chosen(

@@ -93,6 +93,18 @@ def test_lines_that_are_not_text_are_rejected(written: Callable[[str, str | byte
     assert [bad.line for bad in table.rejected] == [3]
 
 
+def test_a_head_over_an_edge_list_is_told_and_no_edge(written: Callable[[str, str | bytes], Path]) -> None:
+    for head in ("source target", "From\tTo", "src dst"):
+        found = read_graph(written("g.txt", f"{head}\na b\nb c\n"))
+        assert edges_of(found.graph) == both_ways({("a", "b"): 1, ("b", "c"): 1})
+        assert [(bad.line, bad.reason) for bad in found.rejected] == [
+            (1, "the line names columns and was taken for no edge")
+        ]
+    assert read_graph(written("g.txt", "u v\nv w\n")).graph.ids == ("u", "v", "w")
+    with pytest.raises(SourceError, match="has no edges"):
+        read_graph(written("g.txt", "source target"))
+
+
 def test_block_ends_do_not_show(
     written: Callable[[str, str | bytes], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +191,7 @@ EXPECTED = {("x", "y"): 2.0, ("y", "z"): 1.5}
         ),
         ("g.csv.gz", "source,target,weight\nx,y,2\ny,z,1.5\n", {}),
         ("g.tsv", "source\ttarget\tweight\nx\ty\t2\ny\tz\t1.5\n", {}),
+        ("g.tsv", "\ufeffsource\ttarget\tweight\nx\ty\t2\ny\tz\t1.5\n", {}),
         ("g.tsv", "x\ty\t2\ny\tz\t1.5\n", {}),
         ("g.edgelist", "x y {'weight': 2}\ny z {'weight': 1.5, 'since': 'may'}\n", {}),
         (

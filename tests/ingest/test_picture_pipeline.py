@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
 import sqlite3
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ from PIL import Image
 
 import ingest
 import search
-from ingest import decoding, pipeline
+from ingest import decoding, decoding_process, pipeline
 from ingest.decoding import Decoded
 from ingest.picture_forecast import PictureOutlook
 from ingest.pipeline import Job, Ready
@@ -21,6 +25,7 @@ from ingest.sources.contract import Item, Rejected
 from ingest.sources.pictures import PictureFormat, Pictures
 from ingest.thumbnails import Thumbnails, make_missing
 from search.collection import Collection
+from search.encoders.contract import Pixels
 from search.errors import CollectionCorrupt, SourceError
 from tests.pictures import ColourModel, MeanColour, save
 
@@ -69,8 +74,6 @@ def test_the_report_names_the_stage_that_the_others_waited_for(album: Collection
 
     class Slow(ColourModel):
         def encode(self, items, *, role="document"):
-            import time
-
             time.sleep(0.3)
             return super().encode(items, role=role)
 
@@ -105,6 +108,65 @@ def test_decoding_keeps_the_order_and_rejects_alone(tmp_path: Path) -> None:
         assert pixels[0, 0, 0] == int(one.item.record.id[:2])
 
 
+class Deadly(MeanColour):
+    """Kills its process at a picture of one pixel."""
+
+    def __call__(self, picture: Image.Image) -> Pixels:
+        if picture.size == (1, 1):
+            os._exit(9)
+        return super().__call__(picture)
+
+
+def test_processes_give_the_same_and_outlive_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(24):
+        save(tmp_path / "in" / f"{number:02}.png", (number, 0, 0), (40, 30))
+    save(tmp_path / "in" / "13.png", RED, (1, 1))
+    (tmp_path / "in" / "07.png").write_bytes((tmp_path / "in" / "07.png").read_bytes()[:45])
+    with zipfile.ZipFile(tmp_path / "in" / "z.zip", "w") as archive:
+        archive.writestr("a.png", (tmp_path / "in" / "02.png").read_bytes())
+    items = items_of(tmp_path / "in")
+    monkeypatch.setattr(decoding, "PROCESSES_AFTER", 2)
+    model = ColourModel()
+    model.preparation = Deadly()
+    decoded = Decoded(lambda: model, processes=2, thumbnails=Thumbnails(16))
+    list(decoded(items[:2]))  # they start
+    assert decoded._processes is not None
+    while decoded._processes.ready < 2:
+        time.sleep(0.05)
+    outcome = list(decoded(items))
+    ready = {one.item.record.id: one for one in outcome if isinstance(one, Ready)}
+    rejected = {one.id: one.reason for one in outcome if isinstance(one, Rejected)}
+    assert set(rejected) == {"07.png", "13.png"}
+    assert "cannot be decoded" in rejected["07.png"]
+    assert rejected["13.png"] == "the process that decoded it died; replace it or leave it out"
+    assert list(ready) == [item.record.id for item in items if item.record.id not in rejected]
+    for id, one in ready.items():
+        (pixels,) = one.encodable
+        assert isinstance(pixels, np.ndarray)
+        assert pixels[0, 0, 0] == (2 if id == "z.zip/a.png" else int(id[:2]))
+        assert one.thumbnail is not None
+    ended = [one._process for one in decoded._processes._every]
+    del decoded
+    gc.collect()
+    assert [one.poll() for one in ended] == [0, 0]
+
+
+def test_only_a_gpu_is_fed_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "available_cores", lambda: 8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [decoding.processes_for(name) for name in ("cpu", "mps", "cuda", "cuda:1", "auto")] == [
+        0,
+        0,
+        7,
+        7,
+        7,
+    ]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert decoding.processes_for("auto") == 0
+    monkeypatch.setattr(decoding, "available_cores", lambda: 2)
+    assert decoding.processes_for("cuda") == 0
+
+
 def test_without_an_encoder_the_picture_itself_is_given(tmp_path: Path) -> None:
     save(tmp_path / "a.png", RED, (700, 500))
     (one,) = Decoded()(items_of(tmp_path))
@@ -129,7 +191,7 @@ def test_whole_pictures_in_memory_are_bounded(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(decoding, "DECODING_PIXELS", 250)
     decoded = Decoded(ColourModel, threads=6)
     inside, most = [0], [0]
-    real = decoding.open_picture
+    real = decoding_process.open_picture
 
     def counted(*arguments, **more):
         picture = real(*arguments, **more)
@@ -140,13 +202,11 @@ def test_whole_pictures_in_memory_are_bounded(tmp_path: Path, monkeypatch: pytes
     prepare = MeanColour.__call__
 
     def prepared(self, picture):
-        import time
-
         time.sleep(0.01)
         inside[0] -= picture.width * picture.height if picture.size != (64, 64) else 0
         return prepare(self, picture)
 
-    monkeypatch.setattr(decoding, "open_picture", counted)
+    monkeypatch.setattr(decoding_process, "open_picture", counted)
     monkeypatch.setattr(MeanColour, "__call__", prepared)
     assert len(list(decoded(items_of(tmp_path)))) == 13
     assert most[0] in (1600, 100, 200)  # the large one alone, the others in twos

@@ -66,7 +66,7 @@ def test_a_network_learned_from_digits_loses_nothing_to_pixels(tmp_path: Path) -
     folder.mkdir()
     files, labels = digits(folder)
     with search.open(tmp_path / "c") as collection:
-        learn = SimclrSettings(epochs=20)
+        learn = SimclrSettings(epochs=12)
         ingest.images(collection, folder, learn=learn, options=Options("cpu"))
         got = found_by_collection(
             collection, dict(zip([file.name for file in files], labels.tolist(), strict=True))

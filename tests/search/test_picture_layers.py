@@ -253,40 +253,29 @@ def test_the_input_of_the_classifier_is_the_pooled_layer(tmp_path: Path, picture
         np.testing.assert_allclose(encoder.encode(pictures), expected, atol=1e-5)
 
 
-@pytest.mark.quality
-@pytest.mark.parametrize("name", models.list_models(module=models))
-def test_every_network_of_torchvision_at_its_pooled_features_and_a_hidden_layer(
-    tmp_path: Path, pictures: list[Image.Image], name: str
+def test_ingest_and_search_by_a_hidden_layer(
+    tmp_path: Path, pictures: list[Image.Image], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = models.get_model_weights(name)["IMAGENET1K_V1"].meta["num_params"]
-    if sizes > 150e6:
-        pytest.skip("more than 150 million weights")
-    torch.manual_seed(0)
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network = models.get_model(name, weights=None, **extra).eval()
-    if name in ("googlenet", "inception_v3"):
-        network.transform_input = True
+    network = random_network("squeezenet1_1")
     file = saved(network, tmp_path / "a.pth")
-    prepare = models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
-    encoder = load_named(f"torchvision:{name}", ModelChoice(file), device=FP32)
-    head = next(one for one in ("fc", "classifier", "heads", "head") if hasattr(network, one))
-
-    def rows(handed: Tensor) -> Tensor:
-        return handed.mean((2, 3)) if handed.ndim == 4 else handed
-
-    if name.startswith(("vgg", "alexnet")):
-        expected = plain(output_of(network, "features", average), prepare, pictures[:1])
-    else:
-        expected = plain(input_of(network, head, rows), prepare, pictures[:1])
-    np.testing.assert_allclose(encoder.encode(pictures[:1]), expected, atol=1e-5)
-    listed = layers_of(f"torchvision:{name}")
-    modules = {one for one, _ in network.named_modules()}
-    middle = [
-        one.name for one in listed if one.name in modules and one.name.count(".") == 1 and len(one.shape) == 3
-    ]
-    layer = middle[len(middle) // 2] if middle else "layer3"
-    at = load_named(f"torchvision:{name}", ModelChoice(file, layer, "max"), device=FP32)
-    shape = next(one.shape for one in listed if one.name == layer)
-    across = (1, 2) if shape[0] == shape[1] != shape[2] else (2, 3)
-    expected = plain(output_of(network, layer, lambda maps: maps.amax(across)), prepare, pictures[:1])
-    np.testing.assert_allclose(at.encode(pictures[:1]), expected, atol=1e-5)
+    (tmp_path / "in").mkdir()
+    for number, picture in enumerate(pictures):
+        picture.resize((64, 60)).save(tmp_path / "in" / f"{number}.png")
+    where = ["-c", str(tmp_path / "c"), "--json"]
+    ingest = ["ingest", "images", str(tmp_path / "in"), "--model", "torchvision:squeezenet1_1", *where]
+    ingest += ["--weights", str(file), "--precision", "fp32", "--layer", "features.7"]
+    assert outcome(app, [*ingest, "--pooling", "gem"]) == 0
+    assert json.loads(capsys.readouterr().out)["added"] == 3
+    assert outcome(app, ["search", "--image", str(tmp_path / "in/1.png"), "-k", "2", *where]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    transform = models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    shown = [Image.open(tmp_path / "in" / f"{number}.png").convert("RGB") for number in range(3)]
+    rows = plain(output_of(network, "features.7", gem), transform, shown)
+    scores = rows @ rows[1]
+    order = np.argsort(-scores)[:2]
+    assert [Path(hit["uri"]).name for hit in hits] == [f"{number}.png" for number in order]
+    np.testing.assert_allclose([hit["score"] for hit in hits], scores[order], atol=1e-3)
+    assert outcome(app, [*ingest, "--pooling", "max"]) == 1  # other vectors than the space was made with
+    assert "pooling" in capsys.readouterr().err
+    assert outcome(app, [*ingest, "--query-prompt", "a {}"]) == 1
+    assert "takes no query-prompt" in capsys.readouterr().err

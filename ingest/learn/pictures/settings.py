@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.encoders.picture_network import SMALL
+from search.encoders.load import SMALL_NETWORK
 from search.errors import SourceError
 
 _PICTURES_SEEN = 200_000  # by all epochs together, each in two views
@@ -19,7 +19,7 @@ class SimclrSettings:
         network: "small", or "torchvision:NAME"; it begins with random weights.
         epochs: how often each picture is seen, in two views; None takes 200 for up to 1,000 pictures, and of more
             so many that 200,000 are seen, at least 20 times each.
-        batch: how many pictures are told apart in a step; None takes an eighth of them, from 32 to 256.
+        batch: how many pictures are told apart in a step; None takes a sixteenth of them, from 32 to 256.
         side: what pictures are resized to, in pixels; None takes their own size where they are small (at least 16),
             else 64.
         width: channels of the small network's first stage.
@@ -34,7 +34,7 @@ class SimclrSettings:
         seed: for the first weights, the order, the views and the sample.
     """
 
-    network: str = SMALL
+    network: str = SMALL_NETWORK
     epochs: int | None = None
     batch: int | None = None
     side: int | None = None
@@ -68,7 +68,7 @@ class SimclrSettings:
     @property
     def is_small(self) -> bool:
         """Whether it is the small network."""
-        return self.network == SMALL
+        return self.network == SMALL_NETWORK
 
     def epochs_of(self, n: int) -> int:
         """How often each of n pictures is seen."""
@@ -78,4 +78,4 @@ class SimclrSettings:
 
     def batch_of(self, n: int) -> int:
         """How many of n pictures are told apart in a step."""
-        return min(n, self.batch if self.batch is not None else min(max(n // 8, 32), 256))
+        return min(n, self.batch if self.batch is not None else min(max(n // 16, 32), 256))
