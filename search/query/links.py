@@ -61,13 +61,16 @@ def learned(left: Vectors, right: Vectors, linked: NDArray[np.bool_]) -> Linker:
     return Linker(found.coef_[0], float(found.intercept_[0]))
 
 
-def missing(transaction: Transaction, look: Look, kin: Kin, like: int, k: int, seed: int, name: str) -> Found:
-    """The k nodes that a node is likeliest to lack an edge to, best first.
+def missing(
+    transaction: Transaction, look: Look, kin: Kin, like: int, drawn: tuple[int, int], name: str
+) -> Found:
+    """The nodes that a node is likeliest to lack an edge to, best first; `drawn` is how many, and the seed.
 
     Raises:
         UnknownRecord: the node has no vector in the space.
         QueryError: there are no examples to learn from.
     """
+    k, seed = drawn
     nodes = one_each(transaction, look)
     at = int(np.searchsorted(nodes.record_keys, like))
     if at == len(nodes.record_keys) or nodes.record_keys[at] != like:
