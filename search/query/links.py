@@ -21,6 +21,8 @@ EXAMPLES = 20_000  # edges that the regression is learned from, beside as many p
 _SMALL = 500_000  # edges up to which all are read, so that no pair with an edge is taken for one without
 _DRAWN = 8  # pairs drawn for each that is wanted, at most: in a dense graph most have an edge
 _MOST_ITERATIONS = 1_000
+# The inverse of the penalty for each example: vectors know the edges that they were learned from too well.
+_EASE = 12.0
 
 Pairs = NDArray[np.int64]  # (n, 2)
 
@@ -57,7 +59,8 @@ def learned(left: Vectors, right: Vectors, linked: NDArray[np.bool_]) -> Linker:
     from sklearn.linear_model import LogisticRegression
 
     products = (left * right).astype(np.float64) * left.shape[1]
-    found = LogisticRegression(max_iter=_MOST_ITERATIONS).fit(products, linked)
+    regression = LogisticRegression(C=_EASE / len(products), max_iter=_MOST_ITERATIONS)
+    found = regression.fit(products, linked)
     return Linker(found.coef_[0], float(found.intercept_[0]))
 
 
