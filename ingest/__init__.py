@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, graph, images, text, vectors
+    from ingest.verbs import EdgeFormat, evaluate_links, graph, images, predict, text, vectors
     from search.encoders.load import ModelChoice
 
 __all__ = [
@@ -27,8 +27,10 @@ __all__ = [
     "SimclrSettings",
     "TextFormat",
     "WordSettings",
+    "evaluate_links",
     "graph",
     "images",
+    "predict",
     "text",
     "vectors",
 ]
@@ -46,8 +48,10 @@ _HOMES = {
     "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
+    "evaluate_links": "ingest.verbs",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
+    "predict": "ingest.verbs",
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }

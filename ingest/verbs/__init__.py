@@ -3,7 +3,9 @@
 from ingest.sources.edge_format import EdgeFormat
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
+from ingest.verbs.links import evaluate_links
 from ingest.verbs.pictures import images
+from ingest.verbs.predictions import predict
 from ingest.verbs.texts import text
 
-__all__ = ["EdgeFormat", "graph", "images", "text", "vectors"]
+__all__ = ["EdgeFormat", "evaluate_links", "graph", "images", "predict", "text", "vectors"]
