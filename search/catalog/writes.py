@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import checksums, reads, thumbnails
+from search.catalog import checksums, full_text, reads, thumbnails
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.catalog.packing import pack
@@ -171,6 +171,8 @@ def _write_records(
     keys: list[int] = []
     fresh: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
+    before: list[tuple[int, str | None]] = []  # texts that change, as they were
+    after: list[tuple[int, str | None]] = []
     for record, metadata in zip(records, said, strict=True):
         old = stored.get(record.id)
         if old is None:
@@ -178,6 +180,8 @@ def _write_records(
             keys.append(key)
             row = (key, record.id, record.kind, record.uri, record.text, metadata or "{}")
             fresh.append((*row, commit_seq, checksums.of(row)))
+            if record.text:
+                after.append((key, record.text))
             continue
         keys.append(old.key)
         kind = record.kind
@@ -193,6 +197,9 @@ def _write_records(
             old.metadata if metadata is None else metadata,
         )
         changed.append((*now, commit_seq, checksums.of((old.key, record.id, *now)), old.key))
+        if record.text is not None and record.text != old.record.text:
+            before.append((old.key, old.record.text))
+            after.append((old.key, record.text))
     if fresh:
         transaction.many(
             "insert into record (key, id, kind, uri, text, metadata, changed, checksum) "
@@ -204,6 +211,8 @@ def _write_records(
             "update record set kind = ?, uri = ?, text = ?, metadata = ?, changed = ?, checksum = ? where key = ?",
             changed,
         )
+    full_text.drop(transaction, before)
+    full_text.add(transaction, after)
     return keys
 
 
@@ -352,9 +361,9 @@ def delete_records(transaction: Transaction, keys: Keys) -> int:
     listed = keys.tolist()
     drop_parts(transaction, listed, [space.key for space in reads.spaces(transaction).values()], commit_seq)
     reached(Step.COMMIT_VECTORS)
-    transaction.sql(
-        "delete from record where key in (select value from json_each(?))", (reads.listed(listed),)
-    )
+    those = ("key in (select value from json_each(?))", (reads.listed(listed),))
+    full_text.drop_all_of(transaction, *those)
+    transaction.sql(f"delete from record where {those[0]}", those[1])  # noqa: S608 - the condition above
     thumbnails.drop_pictureless(transaction, listed)
     reached(Step.COMMIT_RECORDS)
     count_on(transaction, replace(counters, commit_seq=commit_seq))
@@ -371,11 +380,12 @@ def withdraw(transaction: Transaction, keys: Keys, space: Space, *, keep_records
     drop_parts(transaction, keys.tolist(), [space.key], commit_seq)
     reached(Step.COMMIT_VECTORS)
     if not keep_records:
-        transaction.sql(
-            "delete from record where key in (select value from json_each(?)) "
-            "and not exists (select 1 from part where part.record_key = record.key)",
-            (listed,),
+        homeless = (
+            "key in (select value from json_each(?)) "
+            "and not exists (select 1 from part where part.record_key = record.key)"
         )
+        full_text.drop_all_of(transaction, homeless, (listed,))
+        transaction.sql(f"delete from record where {homeless}", (listed,))  # noqa: S608 - the condition above
     thumbnails.drop_pictureless(transaction, keys.tolist())
     transaction.sql(
         "update record set changed = ? where key in (select value from json_each(?))", (commit_seq, listed)
