@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli import verbs
-from search.cli import copies, serving, sorting, tuning
+from search.cli import copies, evaluating, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
 from search.version import __version__
@@ -18,6 +18,7 @@ app = asking.application("Finds the nearest kin of anything you have: texts, pic
 app.add_typer(verbs.app, name="ingest")
 asking_verbs.register(app)
 sorting.register(app)
+evaluating.register(app)
 tuning.register(app)
 copies.register(app)
 serving.register(app)

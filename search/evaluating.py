@@ -1,0 +1,87 @@
+"""What a collection says of the quality of its own answers, by judged queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.catalog import reads
+from search.catalog.database import Database
+from search.errors import QueryError
+from search.query.answer import Question, answer
+from search.query.ask import Asker
+from search.query.request import Options
+from search.types import Hit
+
+if TYPE_CHECKING:
+    from search.evaluate.labelled import Evaluation
+
+
+class Evaluating:
+    """The part of a `Collection` that judges its answers."""
+
+    _asker: Asker
+    _database: Database
+
+    def evaluate(
+        self,
+        queries: Mapping[str, str] | str | Path,
+        judgements: Mapping[str, Mapping[str, int]] | str | Path,
+        *,
+        k: int | Sequence[int] = 10,
+        space: str | None = None,
+        where: str | None = None,
+        rerank: str | None = None,
+        binary: bool = False,
+        compare: Mapping[str, Mapping[str, float]] | str | Path | None = None,
+    ) -> Evaluation:
+        """How good the answers to judged queries are: nDCG, recall, MAP, MRR and precision, each cut at `k`.
+
+        Args:
+            queries: their words by id, or a file: BEIR's queries.jsonl, or lines of id, tab, words.
+            judgements: for each query the grade of each judged document by its id, or a file: TREC's qrels, or BEIR's.
+            k: the rank to cut at, or several.
+            space: which space to search; needed only where several could answer.
+            where: a condition on the records.
+            rerank: how the first hits are compared again, as in `search`.
+            binary: count each grade of at least 1 as 1.
+            compare: the run of another set-up (a file of TREC's, or `Evaluation.run`), to be tested against.
+
+        Raises:
+            SourceError: a file cannot be read as what it should be.
+            QueryError: no query has judgements, the collection holds none of the judged documents, or see `search`.
+        """
+        from search.evaluate import formats, labelled, metrics
+
+        ks = metrics.cuts(k)
+        words = formats.read_queries(queries) if isinstance(queries, str | Path) else dict(queries)
+        given = formats.read_judgements(judgements) if isinstance(judgements, str | Path) else judgements
+        other = formats.read_run(compare) if isinstance(compare, str | Path) else compare
+        grades = metrics.binary(given) if binary else given
+        ids = labelled.judged_queries(words, grades)
+        documents = {id for query in ids for id in grades[query]}
+        with self._database.reading() as transaction:
+            there = reads.keys_of(transaction, sorted(documents))
+        if not there:
+            few = ", ".join(f"'{id}'" for id in sorted(documents)[:3])
+            raise QueryError(
+                f"the collection holds none of the judged documents ({few}); ingest them with the ids judged by"
+            )
+
+        def ask(some: Sequence[str]) -> list[list[Hit]]:
+            return answer(  # type: ignore[return-value] # a list of queries has a list of lists
+                self._asker, Question(list(some), space=space), Options(ks[-1], where, rerank=rerank)
+            )
+
+        run = labelled.asked(ids, words, ask)
+        means, values, compared = labelled.evaluated(run, grades, ks, other)
+        return labelled.Evaluation(
+            metrics=means,
+            values=values,
+            run=run,
+            unjudged=len(words) - len(ids),
+            unasked=sum(query not in words for query in grades),
+            absent=len(documents) - len(there),
+            compared=compared,
+        )
