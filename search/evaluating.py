@@ -1,4 +1,4 @@
-"""What a collection says of the quality of its own answers, by judged queries."""
+"""What a collection says of the quality of its own answers, by judged queries and by its own records."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 
 from search.catalog import reads
 from search.catalog.database import Database
-from search.errors import QueryError
+from search.errors import CollectionError, QueryError
+from search.layout import Layout
+from search.query import plan
 from search.query.answer import Question, answer
 from search.query.ask import Asker
+from search.query.duplicates import space_of
 from search.query.request import Options
-from search.types import Hit
+from search.types import Hit, Space
 
 if TYPE_CHECKING:
     from search.evaluate.labelled import Evaluation
+    from search.evaluate.unlabelled import Unlabelled
+
+
+_MOST_SAMPLED = 100_000
 
 
 class Evaluating:
@@ -23,6 +30,11 @@ class Evaluating:
 
     _asker: Asker
     _database: Database
+    _layout: Layout
+
+    def spaces(self) -> dict[str, Space]:
+        """See `Collection`."""
+        raise NotImplementedError
 
     def evaluate(
         self,
@@ -85,3 +97,56 @@ class Evaluating:
             absent=len(documents) - len(there),
             compared=compared,
         )
+
+    def evaluate_itself(
+        self,
+        space: str | None = None,
+        *,
+        sample: int = 200,
+        seed: int = 0,
+        store: bool = True,
+        accept: bool = False,
+    ) -> Unlabelled:
+        """How good a space is by its own records, without judgements; and whether it has become worse.
+
+        It is compared with the evaluation stored before, record by record. One that is not worse by more than chance
+        is stored in its place; a worse one only with `accept`, so that the alarm stays until something was done.
+
+        Args:
+            space: its name; needed where there are several.
+            sample: how many records to ask about.
+            seed: of their choice and of how queries are spoilt; another seed compares with nothing.
+            store: whether to keep it, to compare later ones with.
+            accept: keep it though it is worse.
+
+        Returns:
+            For each sampled record what `search.evaluate.unlabelled.MEASURES` says, and what has changed.
+
+        Raises:
+            UnknownSpace: there is none of this name, several and none was named, or nothing in it.
+            ModelError: its encoder cannot be had.
+            CollectionError: it cannot be kept, since the collection was opened to read only, or the disk is full.
+        """
+        from search.evaluate import itself, keeping, unlabelled
+
+        if isinstance(sample, bool) or not isinstance(sample, int) or not 1 <= sample <= _MOST_SAMPLED:
+            raise QueryError(f"sample is {sample!r}; give a whole number from 1 to {_MOST_SAMPLED:,}")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise QueryError(f"seed is {seed!r}; give a whole number")
+        if accept and not store:
+            raise QueryError("a worse evaluation is accepted by storing it; leave out one of the two")
+        if store and self._database.read_only:
+            raise CollectionError(
+                f"{self._layout.root} was opened to read only, and evaluations are kept in it; "
+                "open it with mode 'rw', or store nothing"
+            )
+        spaces = self.spaces()
+        chosen = plan.named(spaces, space) if space is not None else space_of(spaces, None)
+        now = itself.evaluated(self._asker, chosen, sample=sample, seed=seed)
+        file = self._layout.evaluation(chosen.name)
+        before = keeping.read(file)
+        if before is not None:
+            now = unlabelled.against(now, before)
+        if store and (accept or not now.worse):
+            keeping.write(file, now)
+        return now

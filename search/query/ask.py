@@ -102,6 +102,12 @@ class Asker:
         self._remembered, self._steady = (row, state), False
         return state
 
+    def looked(self, space: Space, question: Callable[[Transaction, Look], Answer]) -> Answer:
+        """The answer to a question about the rows of a space, as of one commit."""
+        return self._read(
+            lambda transaction, state: question(transaction, self._views.look(transaction, state, space))
+        )
+
     def encoder(self, space: Space) -> Encoder:
         """The encoder that made the space, checked against what it gave then.
 
