@@ -11,12 +11,25 @@ if TYPE_CHECKING:
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, graph, images, text, vectors
+    from ingest.verbs import (
+        Comparing,
+        EdgeFormat,
+        Migration,
+        graph,
+        images,
+        migrate,
+        migrate_back,
+        migrate_drop,
+        text,
+        vectors,
+    )
     from search.encoders.load import ModelChoice
 
 __all__ = [
+    "Comparing",
     "EdgeFormat",
     "Level",
+    "Migration",
     "ModelChoice",
     "NodeSettings",
     "ObjectSettings",
@@ -29,11 +42,19 @@ __all__ = [
     "WordSettings",
     "graph",
     "images",
+    "migrate",
+    "migrate_back",
+    "migrate_drop",
     "text",
     "vectors",
 ]
 
 _HOMES = {
+    "Comparing": "ingest.verbs",
+    "Migration": "ingest.verbs",
+    "migrate": "ingest.verbs",
+    "migrate_back": "ingest.verbs",
+    "migrate_drop": "ingest.verbs",
     "EdgeFormat": "ingest.verbs",
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",

@@ -129,10 +129,7 @@ class Evaluating:
         """
         from search.evaluate import itself, keeping, unlabelled
 
-        if isinstance(sample, bool) or not isinstance(sample, int) or not 1 <= sample <= _MOST_SAMPLED:
-            raise QueryError(f"sample is {sample!r}; give a whole number from 1 to {_MOST_SAMPLED:,}")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise QueryError(f"seed is {seed!r}; give a whole number")
+        _check_sample(sample, seed)
         if accept and not store:
             raise QueryError("a worse evaluation is accepted by storing it; leave out one of the two")
         if store and self._database.read_only:
@@ -150,3 +147,27 @@ class Evaluating:
         if store and (accept or not now.worse):
             keeping.write(file, now)
         return now
+
+    def compare_itself(self, space: str, before: str, *, sample: int = 200, seed: int = 0) -> Unlabelled:
+        """How good a space is by its own records beside another of the same records; nothing is stored.
+
+        Raises:
+            UnknownSpace: there is none of a name, or nothing in it.
+            ModelError: an encoder cannot be had.
+        """
+        from search.evaluate import itself, unlabelled
+
+        _check_sample(sample, seed)
+        spaces = self.spaces()
+        now, then = (
+            itself.evaluated(self._asker, plan.named(spaces, name), sample=sample, seed=seed)
+            for name in (space, before)
+        )
+        return unlabelled.against(now, then)
+
+
+def _check_sample(sample: object, seed: object) -> None:
+    if isinstance(sample, bool) or not isinstance(sample, int) or not 1 <= sample <= _MOST_SAMPLED:
+        raise QueryError(f"sample is {sample!r}; give a whole number from 1 to {_MOST_SAMPLED:,}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise QueryError(f"seed is {seed!r}; give a whole number")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli import verbs
+from ingest.cli import migrating, verbs
 from search.cli import copies, evaluating, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
@@ -20,6 +20,7 @@ asking_verbs.register(app)
 sorting.register(app)
 evaluating.register(app)
 tuning.register(app)
+migrating.register(app)
 copies.register(app)
 serving.register(app)
 

@@ -3,7 +3,19 @@
 from ingest.sources.edge_format import EdgeFormat
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
+from ingest.verbs.migrating import Comparing, Migration, migrate, migrate_back, migrate_drop
 from ingest.verbs.pictures import images
 from ingest.verbs.texts import text
 
-__all__ = ["EdgeFormat", "graph", "images", "text", "vectors"]
+__all__ = [
+    "Comparing",
+    "EdgeFormat",
+    "Migration",
+    "graph",
+    "images",
+    "migrate",
+    "migrate_back",
+    "migrate_drop",
+    "text",
+    "vectors",
+]

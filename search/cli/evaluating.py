@@ -107,10 +107,11 @@ def evaluate(
     if as_json:
         output.document(found.to_json())
         return
-    _metrics(found)
+    metrics(found)
 
 
-def _metrics(found: Evaluation) -> None:
+def metrics(found: Evaluation) -> None:
+    """A table of what judged queries say, with the difference to another run."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = ["metric", "mean", "95%"]
     if found.compared:

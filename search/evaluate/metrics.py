@@ -72,19 +72,21 @@ def measured(run: Run, judgements: Judgements, ks: Sequence[int]) -> dict[str, d
     return values
 
 
-def cuts(k: int | Sequence[int]) -> tuple[int, ...]:
+def cuts(k: object) -> tuple[int, ...]:
     """The ranks to cut at, each once, ascending.
 
     Raises:
         QueryError: one is no whole number of at least 1, or there is none.
     """
     given = tuple(k) if isinstance(k, Sequence) and not isinstance(k, str) else (k,)
+    found: set[int] = set()
     for one in given:
         if isinstance(one, bool) or not isinstance(one, int) or one < 1:
             raise QueryError(f"k must be a whole number of at least 1, not {one!r}; say where to cut")
-    if not given:
+        found.add(one)
+    if not found:
         raise QueryError("no k was given; say at which rank to cut, such as 10")
-    return tuple(sorted(set(given)))
+    return tuple(sorted(found))
 
 
 def binary(judgements: Judgements) -> dict[str, dict[str, int]]:

@@ -63,7 +63,7 @@ class Asker:
         self._device, self._precision = device, precision
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._loading = threading.Lock()
-        self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
+        self._words: dict[int, tuple[Encoder, Space, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
         # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
         self._remembered: tuple[Row, State] | None = None
@@ -159,14 +159,14 @@ class Asker:
         """Where the words that several threads ask of a space at once are answered together."""
         with self._loading:
             held = self._words.get(space.key)
-            if held is None or held[0] is not encoder:
+            if held is None or held[0] is not encoder or held[1] != space:
                 made = WordsOfMany(
                     lambda words: self._encoded(words, space, encoder),
                     lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
                     getattr(encoder, "max_tokens", TOKENS),
                 )
-                held = self._words[space.key] = (encoder, made)
-            return held[1]
+                held = self._words[space.key] = (encoder, space, made)
+            return held[2]
 
     def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
         """The queries (n, dim), and how many seconds they took."""
@@ -364,7 +364,7 @@ class Asker:
         spaces = self._views.spaces(transaction, state)
         examples = (likes, dislikes)
         tastes, homeless = [], dict.fromkeys(likes)
-        for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
+        for name, weight in (weights or dict.fromkeys(plan.standing(spaces), 1.0)).items():
             space = plan.named(spaces, name)
             parts = reads.parts_of(transaction, space, keys.values())
             liked, disliked = ([parts.get(keys[id], []) for id in some] for some in examples)
