@@ -83,7 +83,7 @@ def parts(transaction: Transaction, space: Space, record_keys: Keys) -> dict[int
             Part(
                 start=piece.get("start"),  # type: ignore[arg-type]
                 end=piece.get("end"),  # type: ignore[arg-type]
-                box=tuple(box) if isinstance(box := piece.get("box"), list) else None,  # type: ignore[arg-type]
+                box=tuple(box) if isinstance(box := piece.get("box"), list) else None,
                 label=piece.get("label"),  # type: ignore[arg-type]
                 score=piece.get("score"),  # type: ignore[arg-type]
             )
@@ -122,7 +122,7 @@ def drop(transaction: Transaction, space: Space) -> int:
     """
     reached(Step.COMMIT_BEGUN)
     n = int(transaction.value("select count(*) from part where space_key = ?", (space.key,)))
-    for table in ("part", "batch", "tombstone", "synced"):
+    for table in ("part", "batch", "tombstone", "synced", "edge_block", "graph"):
         transaction.sql(f"delete from {table} where space_key = ?", (space.key,))  # noqa: S608 - the names above
     transaction.sql("delete from space where key = ?", (space.key,))
     used = [one.encoder.weights for one in reads.spaces(transaction).values() if one.encoder.weights]

@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, evaluating, output, serving, sorting, tuning, verbs
+from search.cli import copies, evaluating, graphs, output, serving, sorting, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -112,6 +112,7 @@ def run(arguments: list[str] | None = None) -> None:
     verbs.register(app)
     sorting.register(app)
     evaluating.register(app)
+    graphs.register(app)
     tuning.register(app)
     copies.register(app)
     serving.register(app)

@@ -24,7 +24,7 @@ from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
 from search.query.words import TOKENS, WordsOfMany
-from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
+from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Place, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import Keys, Vectors, as_floats, checked, prepared
 
@@ -379,7 +379,54 @@ class Asker:
             raise UnknownRecord(
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
-        return self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+        found = self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+        if options.explain:
+            from search.query.why import explained
+
+            liked_keys = {id: keys[id] for id in likes}
+            found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
+        return found
+
+    def neighbours(self, id: str, space: str | None, k: int | None) -> list[Hit]:
+        """The records beside a node of a graph."""
+        from search.query import graph
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
+            return graph.beside(transaction, chosen, kin, id, k)
+
+        return self._read(question)
+
+    def map(self, space: str | None, options: Options, method: str, drawn: tuple[int, int]) -> list[Place]:
+        """The records of a space in the plane; `drawn` is the seed, and how many at most."""
+        from search.query import duplicates, places
+        from search.query.one_each import OneEach, one_each
+
+        def read(transaction: Transaction, state: State) -> tuple[OneEach, dict[int, Shown]]:
+            chosen = duplicates.space_of(self._views.spaces(transaction, state), space)
+            matching = None
+            if options.where is not None:
+                matching = self._matching().keys(transaction, state, options.where)
+            given = one_each(transaction, self._views.look(transaction, state, chosen), matching)
+            given = places.sample(given, *drawn)
+            return given, duplicates.shown_of(transaction, given.record_keys.tolist())
+
+        return places.placed(*self._read(read), method, drawn[0])
+
+    def links(self, id: str, space: str | None, options: Options, seed: int) -> list[Hit]:
+        """The records that a node of a graph is likely to lack an edge to."""
+        from search.query import graph, links
+        from search.query.why import explained
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
+            key = graph.key_of(transaction, id)
+            look = self._views.look(transaction, state, chosen)
+            found = links.missing(transaction, look, kin, key, options.k, seed, id)
+            hits = run.hits(transaction, self._lately, [found], chosen.name, pieces=look.pieces)[0]
+            return explained(transaction, hits, {id: key}, [chosen]) if options.explain else hits
+
+        return self._read(question)
 
     def mixed(self, mix: Mix, space: str | None, options: Options) -> list[Hit]:
         """Hits near what was given in several ways together."""

@@ -1,0 +1,82 @@
+"""What a collection answers from the edges of its graphs, and how a space looks in the plane."""
+
+from __future__ import annotations
+
+from search.errors import QueryError
+from search.query.ask import Asker
+from search.query.request import Options
+from search.types import Hit, Place
+
+
+class Graphs:
+    """The part of a `Collection` that knows edges, and draws maps."""
+
+    _asker: Asker
+
+    def neighbours(self, id: str, *, space: str | None = None, k: int | None = None) -> list[Hit]:
+        """The records that a node has an edge to or from, those with the heaviest edges first.
+
+        Args:
+            id: of a record that is a node.
+            space: whose graph; needed where several spaces have one.
+            k: at most so many; None takes all.
+
+        Returns:
+            Hits whose score is the weight of the edge (of both, where one leads each way); their `explain` holds the
+            `edge` and its `direction`: out, in or both.
+
+        Raises:
+            UnknownRecord: no record has the id. UnknownSpace: there is no such graph. QueryError: a bad k.
+        """
+        options = Options() if k is None else Options(k)
+        return self._asker.neighbours(id, space, None if k is None else options.k)
+
+    def links(
+        self, id: str, *, space: str | None = None, k: int = 10, explain: bool = False, seed: int = 0
+    ) -> list[Hit]:
+        """The k nodes that a node is likeliest to lack an edge to; those that it has one to or from are left out.
+
+        Args:
+            id: of a record that has a vector in the space.
+            space: whose graph; needed where several spaces have one.
+            k: how many.
+            explain: fill `Hit.explain` with the common neighbours or the shortest path.
+            seed: of the pairs that are drawn to learn from; the same seed gives the same answer.
+
+        Returns:
+            Hits whose score is a probability: that such a pair is an edge, among as many edges as pairs without one.
+            It is learned from the stored edges by a logistic regression on the products of two nodes' vectors
+            (Grover & Leskovec 2016, sec. 4.4), and knows no direction.
+
+        Raises:
+            UnknownRecord: no record has the id, or it has no vector there. UnknownSpace: there is no such graph.
+            QueryError: a bad k, or nothing to learn from.
+        """
+        return self._asker.links(id, space, Options(k, explain=explain), seed)
+
+    def map(
+        self,
+        space: str | None = None,
+        *,
+        where: str | None = None,
+        method: str = "auto",
+        seed: int = 0,
+        most: int = 20_000,
+    ) -> list[Place]:
+        """The records of a space in the plane, in the order of their adding: what is alike stands together.
+
+        Args:
+            space: which; needed where there are several, and not one of them of pictures.
+            where: a condition on the records.
+            method: "umap" (McInnes, Healy & Melville 2018), "pca", or "auto": umap, or pca for fewer than 30.
+            seed: the same one gives the same map.
+            most: of more records a sample is drawn.
+
+        Raises:
+            QueryError: there is nothing to draw, or no such method.
+            FilterError, UnknownSpace: see their messages.
+            MissingExtra: UMAP needs umap-learn.
+        """
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise QueryError(f"most must be a whole number of at least 1, not {most!r}; say how many to draw")
+        return self._asker.map(space, Options(where=where), method, (seed, most))
