@@ -11,12 +11,27 @@ if TYPE_CHECKING:
     from ingest.report import Level, Options, Progress, Report
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, evaluate_links, graph, images, predict, text, vectors
+    from ingest.verbs import (
+        Comparing,
+        EdgeFormat,
+        Migration,
+        evaluate_links,
+        graph,
+        images,
+        migrate,
+        migrate_back,
+        migrate_drop,
+        predict,
+        text,
+        vectors,
+    )
     from search.encoders.load import ModelChoice
 
 __all__ = [
+    "Comparing",
     "EdgeFormat",
     "Level",
+    "Migration",
     "ModelChoice",
     "NodeSettings",
     "ObjectSettings",
@@ -30,12 +45,20 @@ __all__ = [
     "evaluate_links",
     "graph",
     "images",
+    "migrate",
+    "migrate_back",
+    "migrate_drop",
     "predict",
     "text",
     "vectors",
 ]
 
 _HOMES = {
+    "Comparing": "ingest.verbs",
+    "Migration": "ingest.verbs",
+    "migrate": "ingest.verbs",
+    "migrate_back": "ingest.verbs",
+    "migrate_drop": "ingest.verbs",
     "EdgeFormat": "ingest.verbs",
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",

@@ -68,7 +68,7 @@ class Asker(HybridAsking):
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._cross: dict[str, CrossEncoder] = {}
         self._loading = threading.Lock()
-        self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
+        self._words: dict[int, tuple[Encoder, Space, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
         # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
         self._remembered: tuple[Row, State] | None = None
@@ -107,6 +107,12 @@ class Asker(HybridAsking):
         state = State(*row[:-1])
         self._remembered, self._steady = (row, state), False
         return state
+
+    def looked(self, space: Space, question: Callable[[Transaction, Look], Answer]) -> Answer:
+        """The answer to a question about the rows of a space, as of one commit."""
+        return self._read(
+            lambda transaction, state: question(transaction, self._views.look(transaction, state, space))
+        )
 
     def encoder(self, space: Space) -> Encoder:
         """The encoder that made the space, checked against what it gave then.
@@ -175,14 +181,14 @@ class Asker(HybridAsking):
         """Where the words that several threads ask of a space at once are answered together."""
         with self._loading:
             held = self._words.get(space.key)
-            if held is None or held[0] is not encoder:
+            if held is None or held[0] is not encoder or held[1] != space:
                 made = WordsOfMany(
                     lambda words: self._encoded(words, space, encoder),
                     lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
                     getattr(encoder, "max_tokens", TOKENS),
                 )
-                held = self._words[space.key] = (encoder, made)
-            return held[1]
+                held = self._words[space.key] = (encoder, space, made)
+            return held[2]
 
     def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
         """The queries (n, dim), and how many seconds they took."""
@@ -404,7 +410,7 @@ class Asker(HybridAsking):
             raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
         spaces = self._views.spaces(transaction, state)
         tastes, homeless = [], dict.fromkeys(given.likes)
-        for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
+        for name, weight in (weights or dict.fromkeys(plan.standing(spaces), 1.0)).items():
             space = plan.named(spaces, name)
             there = reads.parts_of(transaction, space, keys.values())
             parts = {id: there[key] for id, key in keys.items() if key in there}
