@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import checksums, migrations, reads, thumbnails
+from search.catalog import checksums, edges, migrations, reads, thumbnails
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.errors import CollectionCorrupt, NearkinError
@@ -52,6 +52,7 @@ def check(layout: Layout, database: Database) -> list[str]:
     look("the spaces", lambda transaction: _spaces(transaction, spaces))
     for space in spaces:
         look(f"space '{space.name}'", partial(_space, database, layout, space))
+        look(f"the edges of space '{space.name}'", partial(_edges, space))
     look("the declared fields", _declared)
     return found
 
@@ -171,6 +172,10 @@ def _models(transaction: Transaction) -> Iterator[str]:
 def _spaces(transaction: Transaction, into: list[Space]) -> Iterator[str]:
     yield from ()
     into.extend(reads.spaces(transaction).values())
+
+
+def _edges(space: Space, transaction: Transaction) -> Iterator[str]:
+    yield from edges.problems(transaction, space)
 
 
 def _space(database: Database, layout: Layout, space: Space, transaction: Transaction) -> Iterator[str]:

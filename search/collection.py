@@ -16,6 +16,7 @@ from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import CollectionError, QueryError
+from search.graphs import Graphs
 from search.index.choose import Wanted, asked_of, due
 from search.indexing import Indexer, Progress
 from search.layout import Layout
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-class Collection(Sorting):
+class Collection(Sorting, Graphs):
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
     It may be used by several threads, and by other processes at the same time: readers see each commit at their

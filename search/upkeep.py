@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from search.catalog import compaction, migrations, reads, thumbnails
+from search.catalog import compaction, edges, migrations, reads, thumbnails
 from search.catalog.database import Database, Transaction
 from search.failpoints import Step, reached
 from search.index import snapshot
@@ -50,6 +50,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
                     "records": records,
                     "vectors": parts,
                     "deleted": reads.rows_in(transaction, space) - parts,
+                    "graph": edges.told(edges.state(transaction, space)),
                     "index": _index_info(transaction, space),
                 }
             )

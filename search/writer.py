@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.catalog import reads, writes
+from search.catalog import edges, reads, writes
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames
 from search.catalog.thumbnails import Thumbnail
@@ -20,6 +20,8 @@ from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
 from search.types import EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Vectors, prepared
+
+_IDS_AT_ONCE = 65_536  # ids that are looked up together
 
 
 class Writer:
@@ -112,6 +114,32 @@ class Writer:
             pieces = replace(_pieces(records, rows, space, parts, provenance), thumbnails=thumbnails)
         with self._committing() as transaction:
             return writes.put(transaction, records, pieces, self._names, merge=merge)
+
+    def put_edges(
+        self, space: Space, layer: int, graph: edges.NamedRows, *, added: Mapping[str, str]
+    ) -> None:
+        """Replace the edges of one layer of a space's graph, between records that are there.
+
+        Args:
+            space: whose graph.
+            layer: `edges.READ` or `edges.ADDED`.
+            graph: its rows.
+            added: for each file that edges were added from a hash of what it held.
+
+        Raises:
+            QueryError: a node is no record.
+        """
+        with self._committing() as transaction:
+            keys = np.empty(len(graph.ids), np.int64)
+            for begin in range(0, len(keys), _IDS_AT_ONCE):
+                some = graph.ids[begin : begin + _IDS_AT_ONCE]
+                found = reads.keys_of(transaction, some)
+                if len(found) < len(some):
+                    lost = next(id for id in some if id not in found)
+                    raise QueryError(f"the node '{lost}' is no record; add it first")
+                keys[begin : begin + len(some)] = [found[id] for id in some]
+            edges.replace_edges(transaction, space, layer, graph.sides(keys))
+            edges.set_state(transaction, space, directed=graph.directed, added=added)
 
     def put_thumbnails(self, made: Mapping[int, Thumbnail]) -> None:
         """Keep thumbnails of records that are there, by their keys, as one commit."""

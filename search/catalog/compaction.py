@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.catalog import reads, writes
+from search.catalog import edges, reads, writes
 from search.catalog.database import Database, Transaction
 from search.failpoints import Step, reached
 from search.types import Space
@@ -33,7 +33,19 @@ def compact(database: Database) -> int:
                 n, after = _rewrite(transaction, space, after)
                 dropped += n
                 reached(Step.COMPACT_REWRITTEN)
+        with database.writing() as transaction:
+            _forget_edges(transaction, space)
     return dropped
+
+
+def _forget_edges(transaction: Transaction, space: Space) -> None:
+    """Drop the edges of records that are gone."""
+    told = edges.state(transaction, space)
+    if told is None:
+        return
+    living = reads.key_array(transaction.sql("select key from record order by key"))
+    if edges.drop_deleted(transaction, space, living):
+        edges.set_state(transaction, space, directed=told.directed, added=told.added)
 
 
 def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, int | None]:

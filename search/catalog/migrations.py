@@ -124,8 +124,25 @@ def _fourth(transaction: Transaction) -> None:
     )
 
 
+def _fifth(transaction: Transaction) -> None:
+    """The edges of graphs."""
+    transaction.sql(
+        """create table graph (
+            space_key integer primary key, directed integer not null, n_blocks integer not null,
+            n_entries integer not null, added text not null, checksum integer not null)"""
+    )
+    transaction.sql(
+        """create table edge_block (
+            key integer primary key, space_key integer not null, layer integer not null, side integer not null,
+            first integer not null, last integer not null, n_nodes integer not null, n_entries integer not null,
+            loops integer not null, wide integer not null, weighted integer not null, data blob not null,
+            checksum integer not null)"""
+    )
+    transaction.sql("create index edge_block_by_node on edge_block (space_key, layer, side, last)")
+
+
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth, _fifth)
 CURRENT = len(MIGRATIONS)
 
 

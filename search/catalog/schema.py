@@ -126,6 +126,40 @@ thumbnail = Table(
     Column("checksum", Integer, nullable=False),  # crc32 over the key, in 8 bytes little-endian, and the data
 )
 
+# What is known of the graph of a space, beside its edges.
+graph = Table(
+    "graph",
+    metadata,
+    Column("space_key", Integer, primary_key=True),
+    Column("directed", Integer, nullable=False),
+    Column("n_blocks", Integer, nullable=False),
+    Column("n_entries", Integer, nullable=False),
+    Column("added", Text, nullable=False),  # the files that edges were added from, as JSON
+    Column("checksum", Integer, nullable=False),  # crc32 over the others as a JSON array
+)
+
+# Edges, packed: the neighbours of the records from `first` to `last`, by their keys; see edges.
+edge_block = Table(
+    "edge_block",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("space_key", Integer, nullable=False),
+    Column("layer", Integer, nullable=False),  # 0 what the graph was learned from, 1 what was added since
+    Column("side", Integer, nullable=False),  # 0 where edges lead, 1 where they come from
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("n_nodes", Integer, nullable=False),
+    Column("n_entries", Integer, nullable=False),
+    Column("loops", Integer, nullable=False),
+    Column("wide", Integer, nullable=False),  # whether keys take 8 bytes, else 4
+    Column("weighted", Integer, nullable=False),  # 0 where every weight is 1
+    Column("data", LargeBinary, nullable=False),
+    Column(
+        "checksum", Integer, nullable=False
+    ),  # crc32 over the numbers before, as a JSON array, and the data
+)
+Index("edge_block_by_node", edge_block.c.space_key, edge_block.c.layer, edge_block.c.side, edge_block.c.last)
+
 # Which migrations have been applied, and when.
 migration = Table(
     "migration",

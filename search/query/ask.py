@@ -373,7 +373,38 @@ class Asker:
             raise UnknownRecord(
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
-        return self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+        found = self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+        if options.explain:
+            from search.query.why import explained
+
+            liked_keys = {id: keys[id] for id in likes}
+            found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
+        return found
+
+    def neighbours(self, id: str, space: str | None, k: int | None) -> list[Hit]:
+        """The records beside a node of a graph."""
+        from search.query import graph
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
+            return graph.beside(transaction, chosen, kin, id, k)
+
+        return self._read(question)
+
+    def links(self, id: str, space: str | None, options: Options, seed: int) -> list[Hit]:
+        """The records that a node of a graph is likely to lack an edge to."""
+        from search.query import graph, links
+        from search.query.why import explained
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
+            key = graph.key_of(transaction, id)
+            look = self._views.look(transaction, state, chosen)
+            found = links.missing(transaction, look, kin, key, options.k, seed, id)
+            hits = run.hits(transaction, self._lately, [found], chosen.name, pieces=look.pieces)[0]
+            return explained(transaction, hits, {id: key}, [chosen]) if options.explain else hits
+
+        return self._read(question)
 
     def mixed(self, mix: Mix, space: str | None, options: Options) -> list[Hit]:
         """Hits near what was given in several ways together."""

@@ -152,7 +152,7 @@ def test_what_kind_of_pictures_they_are_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "epochs", "batch"), [(2, 200, 2), (100, 200, 32), (1797, 111, 224), (50_000, 20, 256)]
+    ("n", "epochs", "batch"), [(2, 200, 2), (100, 200, 32), (1797, 111, 112), (50_000, 20, 256)]
 )
 def test_how_long_is_learned(n: int, epochs: int, batch: int) -> None:
     assert (SimclrSettings().epochs_of(n), SimclrSettings().batch_of(n)) == (epochs, batch)

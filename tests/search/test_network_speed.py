@@ -175,3 +175,33 @@ def test_an_encoder_of_a_given_network_says_its_precision(pictures: list[Image.I
     expected = [np.asarray(one.resize((8, 8), Image.Resampling.BILINEAR)).mean((0, 1)) for one in pictures]
     units = expected / np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(encoder.encode(pictures), units, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+def test_a_gpu_gives_the_rows_of_the_processor(pictures: list[Image.Image]) -> None:
+    spec = EncoderSpec("own", "own", Modality.IMAGE, 1000, ("image",))
+    transform = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    rows = {
+        (device, precision): NetworkEncoder(
+            spec, random_network("resnet18"), transform, device=device, precision=precision
+        ).encode(pictures * 200)  # several batches, pinned and copied while others are computed
+        for device, precision in [("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "auto")]
+    }
+    exact = rows["cpu", "fp32"]
+    np.testing.assert_allclose(rows["cuda", "fp32"], exact, atol=1e-3)  # TF32 in convolutions
+    assert (rows["cuda", "auto"] * exact).sum(axis=1).min() >= 0.999
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+def test_a_gpu_that_is_short_of_memory_takes_smaller_batches() -> None:
+    device = torch.device("cuda")
+    batches = Batches(device)
+    one = torch.cuda.get_device_properties(device).total_memory // 4  # so that at most three fit
+
+    def work(inputs: Sequence_[Pixels]) -> Tensor:
+        torch.empty(len(inputs) * one, dtype=torch.uint8, device=device)
+        return torch.stack([torch.from_numpy(pixels).flatten() for pixels in inputs]).to(device)
+
+    inputs = [np.full((1, 1, 1), number, dtype=np.float32) for number in range(9)]
+    got = torch.cat([rows.cpu() for _, rows in batches.run(iter(inputs), work)])
+    assert got.flatten().tolist() == list(range(9))

@@ -19,7 +19,7 @@ class SimclrSettings:
         network: "small", or "torchvision:NAME"; it begins with random weights.
         epochs: how often each picture is seen, in two views; None takes 200 for up to 1,000 pictures, and of more
             so many that 200,000 are seen, at least 20 times each.
-        batch: how many pictures are told apart in a step; None takes an eighth of them, from 32 to 256.
+        batch: how many pictures are told apart in a step; None takes a sixteenth of them, from 32 to 256.
         side: what pictures are resized to, in pixels; None takes their own size where they are small (at least 16),
             else 64.
         width: channels of the small network's first stage.
@@ -78,4 +78,4 @@ class SimclrSettings:
 
     def batch_of(self, n: int) -> int:
         """How many of n pictures are told apart in a step."""
-        return min(n, self.batch if self.batch is not None else min(max(n // 8, 32), 256))
+        return min(n, self.batch if self.batch is not None else min(max(n // 16, 32), 256))

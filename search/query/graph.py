@@ -1,0 +1,67 @@
+"""Answers from the edges of a graph: which space is asked, and who stands beside a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from search.catalog import reads
+from search.catalog.database import Transaction
+from search.catalog.metadata_text import decoded
+from search.errors import QueryError, UnknownRecord, UnknownSpace
+from search.query.plan import named
+from search.query.why import Kin, kin_of
+from search.types import Hit, Space
+
+
+def of_spaces(transaction: Transaction, spaces: Mapping[str, Space], name: str | None) -> tuple[Space, Kin]:
+    """The space of this name with its graph, or the only one that has a graph.
+
+    Raises:
+        UnknownSpace: there is none of the name, or none with a graph.
+        QueryError: several have one, and none is named.
+    """
+    if name is not None:
+        chosen = named(spaces, name)
+        kin = kin_of(transaction, chosen)
+        if kin is None:
+            raise UnknownSpace(f"space '{name}' holds no edges; fill it with: nearkin ingest graph")
+        return chosen, kin
+    found = [(one, kin) for one in spaces.values() if (kin := kin_of(transaction, one)) is not None]
+    if not found:
+        raise UnknownSpace("no space holds edges; take in a graph with: nearkin ingest graph")
+    if len(found) > 1:
+        names = ", ".join(f"'{one.name}'" for one, _ in found)
+        raise QueryError(f"several spaces hold edges ({names}); name one with --space")
+    return found[0]
+
+
+def key_of(transaction: Transaction, id: str) -> int:
+    """The key of a record.
+
+    Raises:
+        UnknownRecord: there is none of this id.
+    """
+    if not isinstance(id, str):
+        raise QueryError(f"the id is a {type(id).__name__}; give a string")
+    found = reads.keys_of(transaction, [id])
+    if id not in found:
+        raise UnknownRecord(f"no record has the id '{id}'; look it up with: nearkin get")
+    return found[id]
+
+
+def beside(transaction: Transaction, space: Space, kin: Kin, id: str, k: int | None) -> list[Hit]:
+    """The neighbours of a node as hits, those with the heaviest edges first; `k` None takes all."""
+    node = key_of(transaction, id)
+    keys, weights = kin.around(node)
+    order = np.lexsort((keys, -weights))[:k]
+    shown = reads.shown(transaction, keys[order].tolist(), pieces=False)
+    hits = []
+    for at in order.tolist():
+        row = shown[int(keys[at])]
+        edge = kin.edge(node, int(keys[at]))
+        hits.append(
+            Hit(row.id, float(weights[at]), space.name, row.text, row.uri, decoded(row.metadata), None, edge)
+        )
+    return hits
