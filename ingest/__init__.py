@@ -4,18 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingest.learn.interactions.load import InteractionSettings
     from ingest.learn.nodes.load import NodeSettings
     from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
+    from ingest.sources.interaction_files import InteractionFormat
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, graph, images, text, vectors
+    from ingest.verbs import EdgeFormat, graph, images, interactions, text, vectors
     from search.encoders.load import ModelChoice
 
 __all__ = [
     "EdgeFormat",
+    "InteractionFormat",
+    "InteractionSettings",
     "Level",
     "ModelChoice",
     "NodeSettings",
@@ -29,12 +33,15 @@ __all__ = [
     "WordSettings",
     "graph",
     "images",
+    "interactions",
     "text",
     "vectors",
 ]
 
 _HOMES = {
     "EdgeFormat": "ingest.verbs",
+    "InteractionFormat": "ingest.sources.interaction_files",
+    "InteractionSettings": "ingest.learn.interactions.load",
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
@@ -48,6 +55,7 @@ _HOMES = {
     "WordSettings": "ingest.learn.words.settings",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
+    "interactions": "ingest.verbs",
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }

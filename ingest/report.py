@@ -63,6 +63,17 @@ class GraphCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class InteractionCounts:
+    """What interactions hold: `pairs` of a user and an item, `merged` rows of pairs that stood there again."""
+
+    users: int
+    items: int
+    pairs: int
+    merged: int
+    timed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The stage that the others waited for, and the share of the time that it was busy, from 0 to 1.
 
@@ -86,7 +97,8 @@ class Report:
     busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
     written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
-    why that cannot be said. `graph` counts what a graph holds.
+    why that cannot be said. `graph` and `interactions` count what such hold; of interactions `read` and
+    `rejected` count rows, and the others records.
     """
 
     collection: str
@@ -112,6 +124,7 @@ class Report:
     forecast: Forecast | None = None
     no_forecast: str | None = None
     graph: GraphCounts | None = None
+    interactions: InteractionCounts | None = None
 
     @property
     def written(self) -> int:

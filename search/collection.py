@@ -24,6 +24,7 @@ from search.query import plan
 from search.query.answer import Question, answer
 from search.query.ask import Asker
 from search.query.follow import Views
+from search.query.personal import who
 from search.query.request import Options
 from search.query.request import ids as request_ids
 from search.query.request import weights as weights_of
@@ -287,6 +288,8 @@ class Collection(Sorting, Graphs):
         likes: str | Sequence[str] = (),
         dislikes: str | Sequence[str] = (),
         *,
+        user: str | None = None,
+        history: Mapping[str, float] | Sequence[str] | None = None,
         k: int = 10,
         where: str | None = None,
         spaces: Mapping[str, float] | Sequence[str] | str | None = None,
@@ -295,25 +298,37 @@ class Collection(Sorting, Graphs):
     ) -> list[Hit]:
         """The k records nearest to the likes and farthest from the dislikes; the examples are left out.
 
+        With `user` or `history` instead: what that user should see next, by the interactions learned from; what was
+        taken is left out.
+
         Args:
             likes: ids of stored records; each counts the same.
             dislikes: likewise.
+            user: the id of a user, as it stood in the interactions.
+            history: ids of items that somebody took who need not be known, with their weights where given.
             k: how many.
             where: a condition on the records.
-            spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in.
+            spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in, or all
+                learned from interactions.
             diversity: from 0 (relevance alone) to 1 (difference alone).
-            explain: fill `Hit.explain` with the score in each space.
+            explain: fill `Hit.explain` with the score in each space, and which of the items taken are nearest.
 
         Raises:
-            UnknownRecord: an example is not there, or a like has no vector in any of the spaces.
+            UnknownRecord: an example or the user is not there, or a like has no vector in any of the spaces.
             QueryError, FilterError, UnknownSpace: see their messages.
         """
         options = Options(k, where, explain)
         liked, disliked = request_ids(likes, "likes"), request_ids(dislikes, "dislikes")
+        if user is not None or history is not None:
+            if liked or disliked:
+                raise QueryError(
+                    "recommend takes likes and dislikes, or a user, or a history; give one of them"
+                )
+            _check_diversity(diversity)
+            return self._asker.recommend_to(who(user, history), weights_of(spaces), diversity, options)
         if not liked:
             raise QueryError("recommend needs at least one like; give the id of a stored record")
-        if not 0 <= diversity <= 1:
-            raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
+        _check_diversity(diversity)
         return self._asker.recommend(liked, disliked, weights_of(spaces), diversity, options)
 
     def senses(self, word: str, *, space: str = "words", examples: int = 3, context: int = 8) -> list[Sense]:
@@ -528,6 +543,11 @@ class Collection(Sorting, Graphs):
 
     def __repr__(self) -> str:
         return f"Collection({str(self.path)!r})"
+
+
+def _check_diversity(diversity: float) -> None:
+    if not 0 <= diversity <= 1:
+        raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
 
 
 # A question without a where-expression needs no SQLAlchemy, which takes as long to import as all else together.

@@ -3,7 +3,8 @@
 from ingest.sources.edge_format import EdgeFormat
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
+from ingest.verbs.learned_interactions import interactions
 from ingest.verbs.pictures import images
 from ingest.verbs.texts import text
 
-__all__ = ["EdgeFormat", "graph", "images", "text", "vectors"]
+__all__ = ["EdgeFormat", "graph", "images", "interactions", "text", "vectors"]

@@ -20,6 +20,7 @@ from search.index.view import Look
 from search.query import plan, rerank, run
 from search.query.follow import Views
 from search.query.lately import Lately
+from search.query.personal import Users, Who, because, is_personal, personal
 from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
@@ -69,6 +70,7 @@ class Asker:
         self._remembered: tuple[Row, State] | None = None
         self._steady = False
         self._lately = Lately()
+        self._users = Users()
         self.real = Queries()
 
     def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
@@ -381,6 +383,18 @@ class Asker:
             found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
         return found
 
+    def recommend_to(
+        self, asked: Who, weights: Mapping[str, float] | None, diversity: float, options: Options
+    ) -> list[Hit]:
+        """Hits for a user, or for somebody who took some items."""
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            told = personal(asked, weights, self._users, (transaction, state, self._views))
+            found = self._best(transaction, state, told.tastes, told.left_out, diversity, options)
+            return because(transaction, found, told) if options.explain else found
+
+        return self._read(question)
+
     def neighbours(self, id: str, space: str | None, k: int | None) -> list[Hit]:
         """The records beside a node of a graph."""
         from search.query import graph
@@ -437,6 +451,10 @@ class Asker:
     ) -> list[Hit]:
         """The hits for what is asked of several spaces; `told` is said of each of them beside its scores."""
         excluded = np.array(sorted(left_out), dtype=np.int64)
+        if any(is_personal(one.space) for one in tastes):
+            users = self._users.keys(transaction, state)
+            if not np.isin(users, excluded).any():  # only who asks by a user wants users
+                excluded = np.union1d(excluded, users)
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ingest.learn.interactions.contract import Factors, FactorTrainer, Progress
 from ingest.sources.interactions import Interactions
 from search.errors import ModelError, SourceError
+from search.query.personal import INTERACTIONS, LEARNED_FROM
 from search.types import EncoderSpec, Modality
 from search.vectors import Vectors
 
@@ -30,8 +31,8 @@ class ALSSettings:
 
     `dim` numbers per vector; a pair of weight w counts 1 + `alpha` w times as much as one that was not taken;
     `regularization` holds the vectors near 0; `epochs` times both sides are solved for, each by `steps` of conjugate
-    gradient (Takács, Pilászy & Tikk 2011). `log` takes log(1 + w) for w: who plays a song a hundred times likes it more,
-    but not a hundred times. `threads` None for all processors; they change nothing in the result.
+    gradient (Takács, Pilászy & Tikk 2011). `log` takes log(1 + w) for w: who plays a song a hundred times likes it
+    more, but not a hundred times. `threads` None for all processors; they change nothing in the result.
     """
 
     dim: int = 64
@@ -58,10 +59,8 @@ class ImplicitALS(FactorTrainer):
 
     def __init__(self, settings: ALSSettings = ALSSettings()) -> None:
         self.settings = settings
-        options = {
-            name: getattr(settings, name)
-            for name in ("alpha", "regularization", "epochs", "steps", "log", "seed")
-        }
+        told = ("alpha", "regularization", "epochs", "steps", "log", "seed")
+        options = {LEARNED_FROM: INTERACTIONS, **{name: getattr(settings, name) for name in told}}
         self.spec = EncoderSpec("als", "als", Modality.GRAPH, settings.dim, options=options)
 
     def fit(self, interactions: Interactions, *, progress: Progress | None = None) -> Factors:
@@ -92,7 +91,12 @@ def confidence(weights: NDArray[np.float32], alpha: float, *, log: bool) -> NDAr
 
 
 def half_step(
-    taken: Any, rows: Vectors, columns: Vectors, regularization: float, steps: int, workers: ThreadPoolExecutor
+    taken: Any,
+    rows: Vectors,
+    columns: Vectors,
+    regularization: float,
+    steps: int,
+    workers: ThreadPoolExecutor,
 ) -> None:
     """Solve for `rows` (n, dim) in place, with `columns` (m, dim) as they are.
 

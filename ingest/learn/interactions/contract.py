@@ -19,7 +19,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Vectors of users (n_users, dim) and of items (n_items, dim), float32; the inner product says how they go together."""
+    """Vectors of users (n_users, dim) and of items (n_items, dim), float32; their inner product is the score."""
 
     users: Vectors
     items: Vectors
@@ -38,7 +38,7 @@ class Ranker(ABC):
 
     @abstractmethod
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores (n, n_items) of all items for each of `users` (n,), higher is better; those taken count as all others."""
+        """Scores (n, n_items) of all items for each of `users` (n,), higher is better; those taken are among them."""
 
 
 class FactorTrainer(Ranker):

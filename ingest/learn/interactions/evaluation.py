@@ -1,4 +1,4 @@
-"""How good rankings of items are: all items ranked, metrics per user with confidence intervals, splits without leaks."""
+"""How good rankings of items are: all items ranked, metrics with confidence intervals, splits without leaks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Measured:
     per_user: Mapping[str, NDArray[np.float64]]
 
 
-def measure(ranker: Ranker, train: Interactions, held_out: Interactions, k: int = 20, seed: int = 0) -> Measured:
+def measure(
+    ranker: Ranker, train: Interactions, held_out: Interactions, k: int = 20, seed: int = 0
+) -> Measured:
     """Rank all items that a user has not taken in `train`, and compare the first k with those held out.
 
     Recall is the share of them among the k; nDCG has gains of 1 and the best that k places allow as its ideal; MAP
@@ -49,7 +51,10 @@ def measure(ranker: Ranker, train: Interactions, held_out: Interactions, k: int 
     if not len(users):
         raise SourceError("nothing was held out to measure with; split otherwise")
     found = np.concatenate(
-        [_ranked(ranker, train, users[at : at + _USERS_AT_ONCE], k) for at in range(0, len(users), _USERS_AT_ONCE)]
+        [
+            _ranked(ranker, train, users[at : at + _USERS_AT_ONCE], k)
+            for at in range(0, len(users), _USERS_AT_ONCE)
+        ]
     )
     keys = held_out.users.astype(np.int64) * held_out.n_items + held_out.indices
     sought = users[:, None] * held_out.n_items + found

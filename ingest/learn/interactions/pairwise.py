@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +12,8 @@ import numpy as np
 from ingest.learn.interactions.contract import Factors, FactorTrainer, Progress
 from ingest.sources.interactions import Interactions
 from search.errors import ModelError, SourceError
-from search.types import EncoderSpec, Modality
+from search.query.personal import INTERACTIONS, LEARNED_FROM
+from search.types import EncoderSpec, Json, Modality
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +27,7 @@ _SPREAD = 0.1  # standard deviation of the first vectors, as in He et al. 2020
 
 @dataclass(frozen=True, slots=True)
 class PairwiseSettings:
-    """How the vectors are learned.
+    """How the vectors are learned; what is None is what did well for the method.
 
     `dim` numbers per vector; `layers` of propagation over the graph of users and items (0: plain BPR); `epochs` over
     all interactions, each in `batches` steps of Adam that begin at `rate` and end near 0; `decay` holds the vectors of
@@ -38,7 +40,7 @@ class PairwiseSettings:
     epochs: int = 60
     batches: int = 6
     rate: float = 0.02
-    decay: float = 1e-2
+    decay: float | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -50,8 +52,13 @@ class PairwiseSettings:
             raise ModelError(f"layers is {self.layers}; give 0 or more")
         for name in ("rate", "decay"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ModelError(f"{name} is {value}; give a number that is not negative")
+
+    @property
+    def held(self) -> float:
+        """The decay that is taken: LightGCN's smoothing holds vectors back by itself, and BPR has nothing else."""
+        return self.decay if self.decay is not None else 1e-3 if self.layers else 0.05
 
 
 class Pairwise(FactorTrainer):
@@ -65,11 +72,12 @@ class Pairwise(FactorTrainer):
     def __init__(self, settings: PairwiseSettings) -> None:
         self.settings = settings
         family = "lightgcn" if settings.layers else "bpr"
-        options = {
+        options: dict[str, Json] = {
+            LEARNED_FROM: INTERACTIONS,
             "epochs": settings.epochs,
             "batches": settings.batches,
             "rate": settings.rate,
-            "decay": settings.decay,
+            "decay": settings.held,
             "seed": settings.seed,
         }
         if settings.layers:
@@ -83,7 +91,7 @@ class Pairwise(FactorTrainer):
         told, n_pairs = self.settings, len(interactions.indices)
         if not n_pairs:
             raise SourceError("there is no interaction to learn from; give some")
-        device = torch.device(told.device)
+        device = device_of(told.device)
         dice = torch.Generator(device=device).manual_seed(told.seed)
         pairs = Pairs(interactions, device)
         graph = propagation(interactions, told.layers, device) if told.layers else None
@@ -99,12 +107,30 @@ class Pairwise(FactorTrainer):
                 gradient = bpr_gradient(seen, batch)
                 if graph is not None:
                     gradient = graph(gradient)
-                add_decay(gradient, own, batch, told.decay)
+                add_decay(gradient, own, batch, told.held)
                 steps.step(gradient)
             if progress is not None:
                 progress(epoch + 1, told.epochs)
         made = (own if graph is None else graph(own)).cpu().numpy()
         return Factors(np.ascontiguousarray(made[:n_users]), np.ascontiguousarray(made[n_users:]))
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ModelError: there is none, or it is not on this machine.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises depends on how it was built
+        raise ModelError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); use cpu"
+        ) from error
+    return device
 
 
 class Pairs:
@@ -172,7 +198,7 @@ def add_decay(gradient: Tensor, own: Tensor, triples: Tensor, decay: float) -> N
 
 
 class propagation:  # noqa: N801 - a function that keeps its matrix
-    """The mean of vectors (n_users + n_items, dim) and of their 1 to `layers` times smoothed ones (He et al. 2020, eq. 7).
+    """The mean of vectors (n_users + n_items, dim) and of them smoothed 1 to `layers` times (He et al. 2020, eq. 7).
 
     To smooth is to multiply by D^-1/2 A D^-1/2, A the adjacency of users and items, D their degrees.
     """
@@ -187,12 +213,17 @@ class propagation:  # noqa: N801 - a function that keeps its matrix
         degree = np.maximum(np.asarray(both.sum(axis=1)).ravel(), 1) ** -0.5
         both = (sparse.diags(degree) @ both @ sparse.diags(degree)).tocsr().astype(np.float32)
         index = np.int32 if device.type == "cpu" else np.int64
-        self._matrix = torch.sparse_csr_tensor(
-            torch.from_numpy(both.indptr.astype(index)),
-            torch.from_numpy(both.indices.astype(index)),
-            torch.from_numpy(both.data),
-            size=both.shape,
-        ).to(device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Sparse", UserWarning
+            )  # that compressed rows are a beta feature
+            self._matrix = torch.sparse_csr_tensor(
+                torch.from_numpy(both.indptr.astype(index)),
+                torch.from_numpy(both.indices.astype(index)),
+                torch.from_numpy(both.data),
+                size=both.shape,
+                check_invariants=True,
+            ).to(device)
         self._layers = layers
 
     def __call__(self, vectors: Tensor) -> Tensor:
