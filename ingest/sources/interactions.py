@@ -47,12 +47,12 @@ class Interactions:
         return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.indptr))
 
     def matrix(self) -> sparse.csr_matrix:
-        """The weights as a sparse matrix (n_users, n_items) float32, which shares their memory."""
+        """The weights as a sparse matrix (n_users, n_items) float32, not to be written to."""
         from scipy import sparse
 
-        made = sparse.csr_matrix((self.n_users, self.n_items), dtype=np.float32)
-        made.indptr, made.indices, made.data = self.indptr, self.indices, self.weights
-        return made
+        return sparse.csr_matrix(
+            (self.weights, self.indices, self.indptr), shape=(self.n_users, self.n_items)
+        )
 
     def where(self, kept: NDArray[np.bool_]) -> Interactions:
         """The interactions of a mask (n,) alone, of the same users and items."""

@@ -28,7 +28,7 @@ USER = "user:"  # what the ids of users begin with, so that none is an item's
 LEARNED_FROM = "learned_from"  # the option of a space's spec that says so
 INTERACTIONS = "interactions"
 _NEAREST = 3  # of the items taken that are named for a hit
-_ALPHA, _REGULARIZATION = 10.0, 10.0  # of the fold-in, where the space was not learned by least squares
+_ALPHA, _RIDGE = 10.0, 0.1  # of the fold-in, where the space was not learned by least squares
 
 
 def is_personal(space: Space) -> bool:
@@ -82,13 +82,27 @@ class Personal:
     taken: dict[str, Keys]
 
 
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """The sum (dim, dim) of y y' over the vectors of `n` items."""
+
+    products: NDArray[np.float64]
+    n: int
+
+
+def gram_of(items: Vectors) -> Gram:
+    """That of these vectors (n, dim)."""
+    rows = items.astype(np.float64)
+    return Gram(rows.T @ rows, len(rows))
+
+
 class Users:
     """The keys of all users, and what folding in needs of each space, as of the commit last asked at."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._keys: tuple[int, Keys] = (-1, np.empty(0, np.int64))
-        self._grams: dict[int, tuple[int, NDArray[np.float64]]] = {}
+        self._grams: dict[int, tuple[int, Gram]] = {}
 
     def keys(self, transaction: Transaction, state: State) -> Keys:
         """The keys (n,) of the records whose ids say that they are users, ascending."""
@@ -100,16 +114,15 @@ class Users:
                 self._keys = (state.commit_seq, keys)
             return keys
 
-    def gram(self, state: State, look: Look, users: Keys) -> NDArray[np.float64]:
-        """The sum (dim, dim) of y y' over the vectors of all items."""
+    def gram(self, state: State, look: Look, users: Keys) -> Gram:
+        """That of the vectors of all items."""
         with self._lock:
-            seq, gram = self._grams.get(look.space.key, (-1, np.empty(0)))
-            if seq != state.commit_seq:
+            held = self._grams.get(look.space.key)
+            if held is None or held[0] != state.commit_seq:
                 rows = look.rows
                 items = rows.matrix[rows.allowed(~mask_of(rows, users)).positions]
-                gram = (items.T @ items).astype(np.float64)
-                self._grams[look.space.key] = (state.commit_seq, gram)
-            return gram
+                held = self._grams[look.space.key] = (state.commit_seq, gram_of(items))
+            return held[1]
 
 
 def personal(
@@ -197,9 +210,7 @@ def _keys(transaction: Transaction, asked: Who, users: Keys) -> dict[str, int]:
     return {id: found[id] for id in asked.history}
 
 
-def folded_in(
-    space: Space, gram: NDArray[np.float64], items: Vectors, counts: NDArray[np.float64]
-) -> Vectors:
+def folded_in(space: Space, gram: Gram, items: Vectors, counts: NDArray[np.float64]) -> Vectors:
     """The vector (1, dim) of somebody new who took these items, as if learned with the items' vectors as they are.
 
     In a space of ALS it is the user's half-step itself (Hu, Koren & Volinsky 2008, eq. 4), with the settings it was
@@ -207,18 +218,19 @@ def folded_in(
 
     Args:
         space: where.
-        gram: (dim, dim), see `Users.gram`.
+        gram: that of all items.
         items: (n, dim) their vectors.
         counts: (n,) how much each counts.
     """
     options = space.encoder.options
-    by_squares = space.encoder.family == "als"
-    alpha = float(options["alpha"]) if by_squares else _ALPHA  # type: ignore[arg-type]
-    extra = alpha * (np.log1p(counts) if not by_squares or options["log"] else counts)
-    scale = 1.0 if by_squares else float(np.trace(gram)) / len(gram) / 100
-    ridge = float(options["regularization"]) if by_squares else _REGULARIZATION * scale  # type: ignore[arg-type]
-    rows = items.astype(np.float64)
-    left = gram + rows.T @ (rows * extra[:, None]) + ridge * np.eye(len(gram))
+    rows, left = items.astype(np.float64), gram.products
+    if space.encoder.family == "als":
+        extra = float(options["alpha"]) * (np.log1p(counts) if options["log"] else counts)  # type: ignore[arg-type]
+        ridge = float(options["regularization"]) * (float(extra.sum()) + gram.n)  # type: ignore[arg-type]
+    else:
+        extra = _ALPHA * np.ones(len(rows))  # there a pair was taken or not
+        ridge = _RIDGE * float(np.trace(left)) / len(left)
+    left = left + rows.T @ (rows * extra[:, None]) + ridge * np.eye(len(left))
     return np.linalg.solve(left, rows.T @ (1 + extra)).astype(np.float32)[None, :]
 
 

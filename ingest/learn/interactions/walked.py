@@ -14,7 +14,10 @@ from search.query.personal import INTERACTIONS, LEARNED_FROM
 
 
 class Walked(FactorTrainer):
-    """What a node trainer makes of the bipartite graph of users and items, all at length 1."""
+    """What a node trainer makes of the bipartite graph of users and items.
+
+    The vectors keep their lengths, which say how often a node was met: without them the rarest items come first.
+    """
 
     def __init__(self, trainer: NodeTrainer) -> None:
         self._trainer = trainer
@@ -26,7 +29,6 @@ class Walked(FactorTrainer):
         if not len(interactions.indices):
             raise SourceError("there is no interaction to learn from; give some")
         rows = self._trainer.fit(bipartite(interactions), progress=progress)
-        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         n_users = interactions.n_users
         return Factors(
             np.ascontiguousarray(rows[:n_users], np.float32), np.ascontiguousarray(rows[n_users:], np.float32)
@@ -37,10 +39,12 @@ def bipartite(interactions: Interactions) -> Graph:
     """The undirected graph whose nodes are the users, then the items."""
     from scipy import sparse
 
-    taken = interactions.matrix()
+    taken = interactions.matrix().copy()
+    taken.data = np.ones(
+        len(taken.data), np.float32
+    )  # by counts, walks would go to and fro along the heaviest
     both = sparse.bmat([[None, taken], [taken.T, None]], format="csr", dtype=np.float32)
     both.sort_indices()
     # Only places in the matrix are learned from; the ids are those of the interactions, apart by a mark.
     ids = (*(f"u {id}" for id in interactions.user_ids), *(f"i {id}" for id in interactions.item_ids))
-    weights = None if (both.data == 1).all() else both.data.astype(np.float32)
-    return Graph(ids, both.indptr.astype(np.int64), both.indices.astype(np.int32), weights, directed=False)
+    return Graph(ids, both.indptr.astype(np.int64), both.indices.astype(np.int32), None, directed=False)
