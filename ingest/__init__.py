@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ingest.sources.interaction_files import InteractionFormat
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, graph, images, interactions, text, vectors
+    from ingest.verbs import EdgeFormat, evaluate_links, graph, images, interactions, predict, text, vectors
     from search.encoders.load import ModelChoice
 
 __all__ = [
@@ -31,9 +31,11 @@ __all__ = [
     "SimclrSettings",
     "TextFormat",
     "WordSettings",
+    "evaluate_links",
     "graph",
     "images",
     "interactions",
+    "predict",
     "text",
     "vectors",
 ]
@@ -53,9 +55,11 @@ _HOMES = {
     "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
+    "evaluate_links": "ingest.verbs",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
     "interactions": "ingest.verbs",
+    "predict": "ingest.verbs",
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }

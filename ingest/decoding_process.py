@@ -1,28 +1,25 @@
 """Makes pictures ready for a network; as a process of its own, those that it is sent, until its pipe closes.
 
 `python -m ingest.decoding_process` is started by `ingest.decoding_processes`, which talks to it on standard input and
-output. Messages are pickled, which is safe here alone: both ends are this program, and nobody else holds the pipes.
+output.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from PIL import Image
 
 from ingest.thumbnails import Thumbnails
+from ingest.workers.pipes import receive, send
 from search.catalog.thumbnails import Thumbnail
 from search.encoders.contract import Pixels
 from search.encoders.pictures import PictureFile, named, open_picture
 from search.errors import MissingExtra, SourceError
-
-_LENGTH = 8  # bytes before each message that say how long it is
 
 Preparation = Callable[[Image.Image], Pixels]
 
@@ -83,28 +80,6 @@ def make(making: Making, picture: Path | PictureFile) -> Made:
     except (SourceError, MissingExtra) as error:
         return Made(None, reason=str(error).removeprefix(f"{named(picture)}: "))
     return Made(pixels, pixels.nbytes, thumbnail)
-
-
-def send(pipe: BinaryIO, message: Making | Sequence[Sent] | Sequence[Made] | None) -> None:
-    """Write one message, whole."""
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    pipe.write(len(data).to_bytes(_LENGTH, "little"))
-    pipe.write(data)
-    pipe.flush()
-
-
-def receive(pipe: BinaryIO) -> Any:
-    """The next message.
-
-    Raises:
-        EOFError: the other end has gone.
-    """
-    head = pipe.read(_LENGTH)
-    size = int.from_bytes(head, "little")
-    data = pipe.read(size) if len(head) == _LENGTH else b""
-    if len(head) < _LENGTH or len(data) < size:
-        raise EOFError("the other end of the pipe has gone")
-    return pickle.loads(data)  # noqa: S301 - our own bytes, see above
 
 
 def main() -> None:

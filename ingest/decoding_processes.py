@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ingest.decoding_process import Made, Making, Sent, receive, send
+from ingest.decoding_process import Made, Making, Sent
+from ingest.workers.pipes import receive, send, start
 from search.encoders.pictures import PictureFile
 
 _ENDING_S = 10.0  # a process whose pipe is closed ends at once, but for the picture that it decodes
@@ -87,15 +86,7 @@ class _Process:
 
     def __init__(self, making: Making) -> None:
         self._making = making
-        # As here, but one thread each; -P: nothing is imported from the directory that the user stands in.
-        paths = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ingest.decoding_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for this process, which then closes the pipe
-        )
+        self._process = start("ingest.decoding_process", {"OMP_NUM_THREADS": "1"})
 
     @property
     def _pipes(self) -> tuple[BinaryIO, BinaryIO]:

@@ -1,14 +1,15 @@
-"""What a collection answers from the edges of its graphs: who is beside a node, and which edges it may lack."""
+"""What a collection answers from the edges of its graphs, and how a space looks in the plane."""
 
 from __future__ import annotations
 
+from search.errors import QueryError
 from search.query.ask import Asker
 from search.query.request import Options
-from search.types import Hit
+from search.types import Hit, Place
 
 
 class Graphs:
-    """The part of a `Collection` that knows edges."""
+    """The part of a `Collection` that knows edges, and draws maps."""
 
     _asker: Asker
 
@@ -52,3 +53,30 @@ class Graphs:
             QueryError: a bad k, or nothing to learn from.
         """
         return self._asker.links(id, space, Options(k, explain=explain), seed)
+
+    def map(
+        self,
+        space: str | None = None,
+        *,
+        where: str | None = None,
+        method: str = "auto",
+        seed: int = 0,
+        most: int = 20_000,
+    ) -> list[Place]:
+        """The records of a space in the plane, in the order of their adding: what is alike stands together.
+
+        Args:
+            space: which; needed where there are several, and not one of them of pictures.
+            where: a condition on the records.
+            method: "umap" (McInnes, Healy & Melville 2018), "pca", or "auto": umap, or pca for fewer than 30.
+            seed: the same one gives the same map.
+            most: of more records a sample is drawn.
+
+        Raises:
+            QueryError: there is nothing to draw, or no such method.
+            FilterError, UnknownSpace: see their messages.
+            MissingExtra: UMAP needs umap-learn.
+        """
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise QueryError(f"most must be a whole number of at least 1, not {most!r}; say how many to draw")
+        return self._asker.map(space, Options(where=where), method, (seed, most))

@@ -148,6 +148,22 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands on a map of a space; distances between near ones mean something, directions nothing."""
+
+    id: str
+    x: float
+    y: float
+    text: str | None
+    uri: str | None
+    metadata: Mapping[str, Json]
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Sense:
     """One sense of a word: how many occurrences have it, and its most central ones.
 

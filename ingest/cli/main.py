@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli import verbs
+from ingest.cli import graphs, verbs
 from search.cli import copies, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
@@ -18,6 +18,7 @@ app = asking.application("Finds the nearest kin of anything you have: texts, pic
 app.add_typer(verbs.app, name="ingest")
 asking_verbs.register(app)
 sorting.register(app)
+graphs.register(app)
 tuning.register(app)
 copies.register(app)
 serving.register(app)

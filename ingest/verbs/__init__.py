@@ -4,7 +4,9 @@ from ingest.sources.edge_format import EdgeFormat
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
 from ingest.verbs.learned_interactions import interactions
+from ingest.verbs.links import evaluate_links
 from ingest.verbs.pictures import images
+from ingest.verbs.predictions import predict
 from ingest.verbs.texts import text
 
-__all__ = ["EdgeFormat", "graph", "images", "interactions", "text", "vectors"]
+__all__ = ["EdgeFormat", "evaluate_links", "graph", "images", "interactions", "predict", "text", "vectors"]

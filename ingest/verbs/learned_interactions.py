@@ -16,6 +16,7 @@ from ingest.report import InteractionCounts, Options, Report
 from ingest.sources.contract import Item
 from ingest.sources.interaction_files import InteractionFormat
 from ingest.sync import Sync
+from ingest.verbs.graph_stored import PREDICTED
 from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, Paths, listed, opened
 from search.catalog import edges
 from search.catalog.edges import NamedRows
@@ -106,11 +107,9 @@ def interactions(
                 )
         sync = Sync(None if there is None else there.database, known, said)
         state = sync.sort(items)
-        gone = (
-            set()
-            if known is None or there is None
-            else set(there.ids_in(known)) - {one.record.id for one in items}
-        )
+        # What was predicted came from no file, and goes only when all is learned again.
+        read_from = [] if there is None or known is None else there.origins(space)
+        gone = sync.gone([origin for origin in read_from if not origin.startswith(PREDICTED)])
         if not state.new and not state.changed and not gone:
             tally.unchanged = state.unchanged
             return tally.report(there, space, spec.model, started, dry_run=dry_run)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from ingest.workers.memory import peak_bytes
-from ingest.workers.wire import Answer, Failure, Loaded, Order, Question, receive, send
+from ingest.workers.pipes import receive, send
+from ingest.workers.wire import Answer, Failure, Loaded, Order, Question
 from search.encoders.contract import Encoder, PictureModel, TextModel
 from search.encoders.load import load_named
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.workers.devices import devices
+from ingest.workers.pipes import receive, send, start
 from ingest.workers.process import LOADED
-from ingest.workers.wire import Loaded, Order, Question, receive, send
+from ingest.workers.wire import Loaded, Order, Question
 from search.encoders.contract import Attempt, Encoder, Item, PictureModel, Role, TextModel, Vectors
 from search.encoders.load import Device, ModelChoice, load_named
 from search.errors import ModelError
@@ -97,14 +95,7 @@ class Worker:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._over: ModelError | None = None
-        # Its own session: Ctrl-C is for this process, which then closes the pipe, and with that the other ends.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ingest.workers.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(one or str(Path.cwd()) for one in sys.path)},
-            start_new_session=True,
-        )
+        self._process = start("ingest.workers.process")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions: BinaryIO = self._process.stdin  # type: ignore[assignment]

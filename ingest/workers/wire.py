@@ -1,18 +1,13 @@
-"""What goes between a run and the processes that compute for it: numbered messages over a pair of pipes.
-
-They are pickled, which is safe here alone: both ends are this program, and nobody else holds the pipes.
-"""
+"""What goes between a run and the processes that compute for it: an order, then numbered questions and answers."""
 
 from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 from search.encoders.load import Device, ModelChoice
 from search.types import EncoderSpec
-
-_LENGTH = 8  # bytes before each message that say how long it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +78,3 @@ class Failure:
         made.args = self.arguments
         made.__dict__.update(self.state)
         return made
-
-
-def send(pipe: BinaryIO, message: Order | Question | Answer) -> None:
-    """Write one message, whole."""
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    pipe.write(len(data).to_bytes(_LENGTH, "little"))
-    pipe.write(data)
-    pipe.flush()
-
-
-def receive(pipe: BinaryIO) -> Any:
-    """The next message.
-
-    Raises:
-        EOFError: the other end has gone.
-    """
-    head = pipe.read(_LENGTH)
-    data = pipe.read(int.from_bytes(head, "little")) if len(head) == _LENGTH else b""
-    if not data or len(data) != int.from_bytes(head, "little"):
-        raise EOFError
-    return pickle.loads(data)  # noqa: S301 - the other end is this program

@@ -25,7 +25,7 @@ from search.query.queries import Queries
 from search.query.recommend import Taste, recommend, taste
 from search.query.request import Options
 from search.query.words import TOKENS, WordsOfMany
-from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
+from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Place, Record, Sense, Space
 from search.uncollected import uncollected
 from search.vectors import Keys, Vectors, as_floats, checked, prepared
 
@@ -404,6 +404,22 @@ class Asker:
             return graph.beside(transaction, chosen, kin, id, k)
 
         return self._read(question)
+
+    def map(self, space: str | None, options: Options, method: str, drawn: tuple[int, int]) -> list[Place]:
+        """The records of a space in the plane; `drawn` is the seed, and how many at most."""
+        from search.query import duplicates, places
+        from search.query.one_each import OneEach, one_each
+
+        def read(transaction: Transaction, state: State) -> tuple[OneEach, dict[int, Shown]]:
+            chosen = duplicates.space_of(self._views.spaces(transaction, state), space)
+            matching = None
+            if options.where is not None:
+                matching = self._matching().keys(transaction, state, options.where)
+            given = one_each(transaction, self._views.look(transaction, state, chosen), matching)
+            given = places.sample(given, *drawn)
+            return given, duplicates.shown_of(transaction, given.record_keys.tolist())
+
+        return places.placed(*self._read(read), method, drawn[0])
 
     def links(self, id: str, space: str | None, options: Options, seed: int) -> list[Hit]:
         """The records that a node of a graph is likely to lack an edge to."""

@@ -192,6 +192,31 @@ def test_the_same_again_learns_nothing_and_a_change_replaces_all(
     assert there.check() == []
 
 
+def test_new_items_by_the_map_from_another_space(
+    there: Collection, given: Interactions, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.eye(6, dtype=np.float32)
+
+    def looks(group: int) -> np.ndarray:
+        return groups[group] + rng.standard_normal(6).astype(np.float32) * 0.05
+
+    vectors = [looks(int(id[1])) for id in given.item_ids]
+    there.add([{"id": id} for id in given.item_ids], np.stack(vectors), space="looks")
+    there.add(
+        [{"id": f"new{group}"} for group in range(6)], np.stack([looks(g) for g in range(6)]), space="looks"
+    )
+    assert ingest.predict(there, space="interactions", source="looks").predicted == 6
+    where = "id in ('new0', 'new1', 'new2', 'new3', 'new4', 'new5')"
+    first = [there.recommend(user=user, k=1, where=where)[0].id for user in given.user_ids]
+    right = [id == f"new{user[1]}" for id, user in zip(first, given.user_ids, strict=True)]
+    assert np.mean(right) > 0.9
+    again = ingest.interactions(
+        there, tmp_path / "orders.jsonl", user="customer", item="sku", settings=SETTINGS
+    )
+    assert again.vectors == 0  # what was predicted is no reason to learn again
+
+
 def test_a_deleted_user_is_unknown_and_a_deleted_item_never_shown(
     there: Collection, given: Interactions
 ) -> None:

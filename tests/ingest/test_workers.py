@@ -179,6 +179,29 @@ def test_the_processes_end_with_the_one_that_started_them(folder):
     run.stdout.close()
 
 
+def test_ctrl_c_ends_the_run_and_its_processes(folder, tmp_path):
+    source = tmp_path / "texts.jsonl"
+    source.write_text(
+        "".join(json.dumps({"id": str(n), "text": f"the cat {n} " * 9}) + "\n" for n in range(60_000))
+    )
+    command = ("ingest", "text", source, "-c", tmp_path / "c", "--model", folder, "--device", "cpu,cpu")
+    run = subprocess.Popen(
+        [sys.executable, "-c", "from ingest.cli.main import run; run()", *map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    started = psutil.Process(run.pid)
+    while not (tmp_path / "c" / "catalog.sqlite").exists() and run.poll() is None:
+        time.sleep(0.05)  # the models are loaded before the collection is made
+    children = tuple(child.pid for child in started.children())
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate()
+    assert len(children) == 2
+    assert run.returncode == 130
+    assert "interrupted; what was committed is kept" in said
+    assert gone(children)
+
+
 class InTurns(Encoder):
     """The letter encoder, of which two calls are at work side by side, the first of them the slower one."""
 
