@@ -4,11 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingest.learn.interactions.load import InteractionSettings
     from ingest.learn.nodes.load import NodeSettings
     from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
+    from ingest.sources.interaction_files import InteractionFormat
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
     from ingest.verbs import (
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         evaluate_links,
         graph,
         images,
+        interactions,
         migrate,
         migrate_back,
         migrate_drop,
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparing",
     "EdgeFormat",
+    "InteractionFormat",
+    "InteractionSettings",
     "Level",
     "Migration",
     "ModelChoice",
@@ -45,6 +50,7 @@ __all__ = [
     "evaluate_links",
     "graph",
     "images",
+    "interactions",
     "migrate",
     "migrate_back",
     "migrate_drop",
@@ -60,6 +66,8 @@ _HOMES = {
     "migrate_back": "ingest.verbs",
     "migrate_drop": "ingest.verbs",
     "EdgeFormat": "ingest.verbs",
+    "InteractionFormat": "ingest.sources.interaction_files",
+    "InteractionSettings": "ingest.learn.interactions.load",
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
@@ -74,6 +82,7 @@ _HOMES = {
     "evaluate_links": "ingest.verbs",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
+    "interactions": "ingest.verbs",
     "predict": "ingest.verbs",
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",

@@ -67,7 +67,7 @@ class Writer:
         check_same(there, encoder, metric)
         return there
 
-    def trained_space(self, name: str, encoder: EncoderSpec) -> Space:
+    def trained_space(self, name: str, encoder: EncoderSpec, metric: Metric = Metric.COSINE) -> Space:
         """The space of a trainer, whose vectors are all about to be replaced, so that its settings may change.
 
         Raises:
@@ -76,8 +76,8 @@ class Writer:
         with self._committing() as transaction:
             there = reads.spaces(transaction).get(name)
             if there is None:
-                return writes.create_space(transaction, name, Metric.COSINE, encoder, None)
-            check_trainable(there, encoder)
+                return writes.create_space(transaction, name, metric, encoder, None)
+            check_trainable(there, encoder, metric)
             writes.respecify(transaction, there, encoder)
         return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
@@ -270,12 +270,17 @@ def check_same(there: Space, encoder: EncoderSpec, metric: Metric = Metric.COSIN
     )
 
 
-def check_trainable(there: Space, encoder: EncoderSpec) -> None:
+def check_trainable(there: Space, encoder: EncoderSpec, metric: Metric = Metric.COSINE) -> None:
     """Refuse a trainer whose vectors cannot take the place of those of a space.
 
     Raises:
-        CollectionError: they are of another kind or width.
+        CollectionError: they are of another kind or width, or compared otherwise.
     """
+    if there.metric is not metric:
+        raise CollectionError(
+            f"space '{there.name}' ({there.encoder.model}) compares by {there.metric}, and {encoder.model} "
+            f"by {metric}; give another name with --space"
+        )
     if there.modality is not encoder.modality or there.dim != encoder.dim:
         raise CollectionError(
             f"space '{there.name}' holds {there.modality} vectors of {there.dim} dimensions made by "

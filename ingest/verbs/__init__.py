@@ -3,6 +3,7 @@
 from ingest.sources.edge_format import EdgeFormat
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
+from ingest.verbs.learned_interactions import interactions
 from ingest.verbs.links import evaluate_links
 from ingest.verbs.migrating import Comparing, Migration, migrate, migrate_back, migrate_drop
 from ingest.verbs.pictures import images
@@ -16,6 +17,7 @@ __all__ = [
     "evaluate_links",
     "graph",
     "images",
+    "interactions",
     "migrate",
     "migrate_back",
     "migrate_drop",

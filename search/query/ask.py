@@ -23,6 +23,7 @@ from search.query.follow import Views
 from search.query.hybrid import HybridAsking
 from search.query.keywords import Keywords
 from search.query.lately import Lately
+from search.query.personal import Users, Who, because, is_personal, personal
 from search.query.queries import Queries
 from search.query.recommend import Taste, middle, recommend
 from search.query.request import Options
@@ -75,6 +76,7 @@ class Asker(HybridAsking):
         self._steady = False
         self._lately = Lately()
         self.keywords = Keywords()
+        self._users = Users()
         self.real = Queries()
 
     def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
@@ -433,6 +435,18 @@ class Asker(HybridAsking):
             found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
         return found
 
+    def recommend_to(
+        self, asked: Who, weights: Mapping[str, float] | None, diversity: float, options: Options
+    ) -> list[Hit]:
+        """Hits for a user, or for somebody who took some items."""
+
+        def question(transaction: Transaction, state: State) -> list[Hit]:
+            told = personal(asked, weights, self._users, (transaction, state, self._views))
+            found = self._best(transaction, state, told.tastes, told.left_out, diversity, options)
+            return because(transaction, found, told) if options.explain else found
+
+        return self._read(question)
+
     def neighbours(self, id: str, space: str | None, k: int | None) -> list[Hit]:
         """The records beside a node of a graph."""
         from search.query import graph
@@ -505,6 +519,10 @@ class Asker(HybridAsking):
     ) -> list[Hit]:
         """The hits for what is asked of several spaces; `told` is said of each of them beside its scores."""
         excluded = np.array(sorted(left_out), dtype=np.int64)
+        if any(is_personal(one.space) for one in tastes):
+            users = self._users.keys(transaction, state)
+            if not np.isin(users, excluded).any():  # only who asks by a user wants users
+                excluded = np.union1d(excluded, users)
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
