@@ -63,6 +63,17 @@ class GraphCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class InteractionCounts:
+    """What interactions hold: `pairs` of a user and an item, `merged` rows of pairs that stood there again."""
+
+    users: int
+    items: int
+    pairs: int
+    merged: int
+    timed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """What was added to a graph: `edges` that it did not have, and `nodes` that got a vector from their neighbours'.
 
@@ -125,7 +136,8 @@ class Report:
     busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
     written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
-    why that cannot be said. `graph` counts what a graph holds. `turned` says of a graph that was learned again how near
+    why that cannot be said. `graph` and `interactions` count what such hold; of interactions `read` and
+    `rejected` count rows, and the others records. `turned` says of a graph that was learned again how near
     its vectors are to the former ones: the nodes `shared`, and the mean of their cosines `cosine_before` and
     `cosine_after` all were turned together. `attached` counts what was added to a graph.
     """
@@ -153,6 +165,7 @@ class Report:
     forecast: Forecast | None = None
     no_forecast: str | None = None
     graph: GraphCounts | None = None
+    interactions: InteractionCounts | None = None
     turned: dict[str, Json] | None = None
     attached: Attached | None = None
 

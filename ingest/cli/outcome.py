@@ -37,6 +37,9 @@ def finish(report: Report, *, strict: bool, as_json: bool) -> None:
             output.say(f"the limit was {_STAGES[report.limit.stage]}, {report.limit.busy:.0%} busy")
     if report.graph is not None and not as_json:
         _describe(report.graph)
+    if (held := report.interactions) is not None and not as_json:
+        again = f"; {held.merged:,} rows were added to others" if held.merged else ""
+        output.say(f"{held.pairs:,} interactions of {held.users:,} users with {held.items:,} items{again}")
     if not as_json:
         _describe_changes(report)
     if report.decoded:

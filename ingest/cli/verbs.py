@@ -1,4 +1,4 @@
-"""The verbs that fill a collection: ingest text, images, graph, vectors."""
+"""The verbs that fill a collection: ingest text, images, graph, interactions, vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ingest.cli import pictures, texts
+from ingest.cli import interactions, pictures, texts
 from ingest.cli.options import (
     DryRun,
     OnePath,
@@ -22,6 +22,7 @@ from search.errors import SourceError
 app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, or vectors made elsewhere.")
 app.command()(texts.text)
 app.command()(pictures.images)
+app.command()(interactions.interactions)
 
 
 @app.command()

@@ -94,13 +94,48 @@ def search(
     context: ContextOption = 0,
     rerank: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="M", help="Compare the first hits again, token by token: maxsim."),
+        typer.Option(
+            metavar="M",
+            help="Compare the first hits again: maxsim (token by token), or a cross-encoder by name or folder.",
+        ),
     ] = None,
     rerank_depth: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
             metavar="N", help="How many of the first hits are compared again, k at least.", show_default="100"
         ),
+    ] = None,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid", help='Look for the words themselves too: words, "phrases" and beginnings*, by BM25.'
+        ),
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Ask all spaces that can answer, their scores made comparable."),
+    ] = False,
+    boost: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="EXPR",
+            help='Add to the score, over fields: "log(1 + sales) * 0.1 - age_days(date) / 365".',
+        ),
+    ] = None,
+    min_score: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="X", help="Leave out hits below this score."),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(metavar="D", help="0: relevance alone; 1: difference alone.")
+    ] = 0.0,
+    group_by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FIELD", help="Only the best hit for each value of this field."),
+    ] = None,
+    offset: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Pass over so many hits, for a page; 0 for the first one."),
     ] = None,
     explain: ExplainOption = False,
     html: HtmlOption = None,
@@ -122,6 +157,13 @@ def search(
             context=context,
             rerank=rerank,
             rerank_depth=rerank_depth,
+            hybrid=hybrid,
+            calibrate=calibrate,
+            boost=boost,
+            min_score=min_score,
+            diversity=diversity,
+            group_by=group_by,
+            offset=offset,
             explain=explain,
         )
         if html is not None:
@@ -139,13 +181,24 @@ def search(
 
 
 def recommend(
-    like: Annotated[
-        list[str], typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more.")
-    ],
     collection: CollectionOption = HERE,
+    like: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more."),
+    ] = None,
     dislike: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--dislike", metavar="ID", help="A record that is not; repeat for more."),
+    ] = None,
+    user: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="U", help="Instead: a user, as named in the interactions taken in."),
+    ] = None,
+    history: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="ID", help="Instead: an item that somebody took who is not known; repeat for more."
+        ),
     ] = None,
     k: KOption = 10,
     where: WhereOption = None,
@@ -154,24 +207,53 @@ def recommend(
         typer.Option("--space", metavar="S[=WEIGHT]", help="A space to look at; repeat for more."),
     ] = None,
     diversity: Annotated[float, typer.Option(help="0: relevance alone; 1: difference alone.")] = 0.0,
+    strategy: Annotated[
+        str, typer.Option(help="average, best (near any one like) or linear (a model learned on the spot).")
+    ] = "average",
+    pair: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID,ID", help="Nearer to the first than to the second; repeat for more."),
+    ] = None,
+    exclude: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID", help="A record that is not to come back; repeat for more."),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Make the scores of the spaces comparable first.")
+    ] = False,
     explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Recommend what is near the liked records and far from the disliked."""
+    """Recommend what is near the liked records and far from the disliked, or what a user should see next."""
+    if user is None and not history and not like:
+        raise typer.BadParameter("give --like, --user or --history", param_hint="--like")
     with opened(collection) as there:
         found = there.recommend(
-            like,
+            like or [],
             dislike or [],
+            user=user,
+            history=history or None,
             k=k,
             where=where,
             spaces=_weighted(space, "--space") if space else None,
             diversity=diversity,
+            strategy=strategy,
+            pairs=[_pair(one) for one in pair or []],
+            exclude=exclude or [],
+            calibrate=calibrate,
             explain=explain,
         )
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
         output.hits(found, explain=explain)
+
+
+def _pair(said: str) -> tuple[str, str]:
+    near, comma, far = said.partition(",")
+    if not comma or not near or not far:
+        raise typer.BadParameter(f"'{said}' is no pair; write --pair ID,ID", param_hint="--pair")
+    return near, far
 
 
 def _weighted(said_of: list[str], option: str) -> dict[str, float]:
