@@ -4,19 +4,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingest.learn.interactions.load import InteractionSettings
     from ingest.learn.nodes.load import NodeSettings
     from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
+    from ingest.sources.interaction_files import InteractionFormat
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, graph, images, text, vectors
+    from ingest.verbs import (
+        Comparing,
+        EdgeFormat,
+        Migration,
+        evaluate_links,
+        graph,
+        images,
+        interactions,
+        migrate,
+        migrate_back,
+        migrate_drop,
+        predict,
+        text,
+        vectors,
+    )
     from search.encoders.load import ModelChoice
 
 __all__ = [
+    "Comparing",
     "EdgeFormat",
+    "InteractionFormat",
+    "InteractionSettings",
     "Level",
+    "Migration",
     "ModelChoice",
     "NodeSettings",
     "ObjectSettings",
@@ -27,14 +47,27 @@ __all__ = [
     "SimclrSettings",
     "TextFormat",
     "WordSettings",
+    "evaluate_links",
     "graph",
     "images",
+    "interactions",
+    "migrate",
+    "migrate_back",
+    "migrate_drop",
+    "predict",
     "text",
     "vectors",
 ]
 
 _HOMES = {
+    "Comparing": "ingest.verbs",
+    "Migration": "ingest.verbs",
+    "migrate": "ingest.verbs",
+    "migrate_back": "ingest.verbs",
+    "migrate_drop": "ingest.verbs",
     "EdgeFormat": "ingest.verbs",
+    "InteractionFormat": "ingest.sources.interaction_files",
+    "InteractionSettings": "ingest.learn.interactions.load",
     "Level": "ingest.report",
     "ModelChoice": "search.encoders.load",
     "NodeSettings": "ingest.learn.nodes.load",
@@ -46,8 +79,11 @@ _HOMES = {
     "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
+    "evaluate_links": "ingest.verbs",
     "graph": "ingest.verbs",
     "images": "ingest.verbs",
+    "interactions": "ingest.verbs",
+    "predict": "ingest.verbs",
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from ingest.encoding import in_order
-from ingest.report import Forecast, GraphCounts, Limit, Progress, Report, write_rejects
+from ingest.report import Forecast, GraphCounts, InteractionCounts, Limit, Progress, Report, write_rejects
 from ingest.reuse import Reuse
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
@@ -152,6 +152,7 @@ class Tally:
     decoded: dict[str, int] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=dict)
     graph: GraphCounts | None = None
+    interactions: InteractionCounts | None = None
     working_s: float = 0.0  # while the stages worked side by side
 
     def take(self, inputs: Sequence[Item | Rejected]) -> None:
@@ -209,6 +210,7 @@ class Tally:
             limit=self.limit,
             stages={name: round(seconds, 4) for name, seconds in self.stages.items()},
             graph=self.graph,
+            interactions=self.interactions,
         )
 
 

@@ -63,6 +63,56 @@ class GraphCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class InteractionCounts:
+    """What interactions hold: `pairs` of a user and an item, `merged` rows of pairs that stood there again."""
+
+    users: int
+    items: int
+    pairs: int
+    merged: int
+    timed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What was added to a graph: `edges` that it did not have, and `nodes` that got a vector from their neighbours'.
+
+    `known` edges were there already and keep their weight; `waiting` nodes hang together with no node that has a
+    vector, and get theirs when the graph is learned again.
+    """
+
+    edges: int
+    nodes: int
+    known: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Node vectors of `space` that were `predicted` from those in `source`, learned from `examples` with both.
+
+    How good they are was measured on `held_out` examples: the share `r2` of the variance that is explained; the mean
+    `cosine` to the true vector; `recall`, the share of the ten nearest examples that are found; and `chance`, what
+    the same vector for all would find of them.
+    """
+
+    space: str
+    source: str
+    examples: int
+    predicted: int
+    held_out: int
+    r2: float
+    cosine: float
+    recall: float
+    chance: float
+    penalty: float
+
+    def to_json(self) -> dict[str, Json]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The stage that the others waited for, and the share of the time that it was busy, from 0 to 1.
 
@@ -86,7 +136,10 @@ class Report:
     busiest of them. `decoded`
     counts the inputs that were not plain UTF-8 by the encoding they were read in. With `dry_run` nothing was
     written: the counts say what would have been, `forecast` what it would take (texts and pictures), or `no_forecast`
-    why that cannot be said. `graph` counts what a graph holds.
+    why that cannot be said. `graph` and `interactions` count what such hold; of interactions `read` and
+    `rejected` count rows, and the others records. `turned` says of a graph that was learned again how near
+    its vectors are to the former ones: the nodes `shared`, and the mean of their cosines `cosine_before` and
+    `cosine_after` all were turned together. `attached` counts what was added to a graph.
     """
 
     collection: str
@@ -112,6 +165,9 @@ class Report:
     forecast: Forecast | None = None
     no_forecast: str | None = None
     graph: GraphCounts | None = None
+    interactions: InteractionCounts | None = None
+    turned: dict[str, Json] | None = None
+    attached: Attached | None = None
 
     @property
     def written(self) -> int:

@@ -19,7 +19,7 @@ from search.errors import (
     UnknownSpace,
     WrongModality,
 )
-from search.types import Duplicates, Hit, Labelled, Labelling, Record, Sense
+from search.types import Duplicates, Hit, Labelled, Labelling, Place, Record, Sense
 from search.version import __version__
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "ModelError",
     "ModelUnavailable",
     "NearkinError",
+    "Place",
     "QueryError",
     "Record",
     "Sense",

@@ -16,6 +16,7 @@ from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import CollectionError, QueryError
+from search.evaluating import Evaluating
 from search.graphs import Graphs
 from search.index.choose import Wanted, asked_of, due
 from search.indexing import Indexer, Progress
@@ -25,6 +26,7 @@ from search.query.answer import Question, answer
 from search.query.ask import Asker
 from search.query.examples import HALF_LIFE_DAYS, examples
 from search.query.follow import Views
+from search.query.personal import who
 from search.query.request import Options
 from search.query.request import ids as request_ids
 from search.query.request import weights as weights_of
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-class Collection(Sorting, Graphs):
+class Collection(Sorting, Graphs, Evaluating):
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
     It may be used by several threads, and by other processes at the same time: readers see each commit at their
@@ -347,6 +349,8 @@ class Collection(Sorting, Graphs):
         likes: str | Sequence[str] | Mapping[str, Any] = (),
         dislikes: str | Sequence[str] | Mapping[str, Any] = (),
         *,
+        user: str | None = None,
+        history: Mapping[str, float] | Sequence[str] | None = None,
         k: int = 10,
         where: str | None = None,
         spaces: Mapping[str, float] | Sequence[str] | str | None = None,
@@ -360,13 +364,19 @@ class Collection(Sorting, Graphs):
     ) -> list[Hit]:
         """The k records nearest to the likes and farthest from the dislikes; the examples are left out.
 
+        With `user` or `history` instead: what that user should see next, by the interactions learned from; what was
+        taken is left out.
+
         Args:
             likes: ids of stored records; each counts the same, or by the weight that a mapping gives it, such as
                 `{"a": 2.0}`; or by when it was liked (`{"a": "2026-03-11"}` or a datetime), the newest 1.
             dislikes: likewise.
+            user: the id of a user, as it stood in the interactions.
+            history: ids of items that somebody took who need not be known, with their weights where given.
             k: how many.
             where: a condition on the records.
-            spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in.
+            spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in, or all
+                learned from interactions.
             diversity: from 0 (relevance alone) to 1 (difference alone).
             strategy: "average", near the mean of the likes less the dislikes; "best", near any one like, less the
                 nearness to the nearest dislike; "linear", by a logistic regression of likes against dislikes and
@@ -376,16 +386,30 @@ class Collection(Sorting, Graphs):
             exclude: ids that do not come back; those that are not there do no harm.
             half_life: after how many days a like counts half.
             calibrate: tell each space's scores in deviations from what is usual there before they are put together.
-            explain: fill `Hit.explain` with the score in each space.
+            explain: fill `Hit.explain` with the score in each space, and which of the items taken are nearest.
 
         Raises:
-            UnknownRecord: an example is not there, or a like has no vector in any of the spaces.
+            UnknownRecord: an example or the user is not there, or a like has no vector in any of the spaces.
             QueryError, FilterError, UnknownSpace: see their messages.
         """
         options = Options(k, where, explain, calibrate=calibrate)
-        given = examples(likes, dislikes, pairs, exclude, strategy, half_life)
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
+        if user is not None or history is not None:
+            if (
+                likes
+                or dislikes
+                or pairs
+                or exclude
+                or strategy != "average"
+                or half_life != HALF_LIFE_DAYS
+                or calibrate
+            ):
+                raise QueryError(
+                    "a user or a history is asked by itself; leave likes, dislikes and what says how they count out"
+                )
+            return self._asker.recommend_to(who(user, history), weights_of(spaces), diversity, options)
+        given = examples(likes, dislikes, pairs, exclude, strategy, half_life)
         return self._asker.recommend(given, weights_of(spaces), diversity, options)
 
     def senses(self, word: str, *, space: str = "words", examples: int = 3, context: int = 8) -> list[Sense]:

@@ -1,14 +1,15 @@
-"""What a collection answers from the edges of its graphs: who is beside a node, and which edges it may lack."""
+"""What a collection answers from the edges of its graphs, and how a space looks in the plane."""
 
 from __future__ import annotations
 
+from search.errors import QueryError
 from search.query.ask import Asker
 from search.query.request import Options
-from search.types import Hit
+from search.types import Hit, Place
 
 
 class Graphs:
-    """The part of a `Collection` that knows edges."""
+    """The part of a `Collection` that knows edges, and draws maps."""
 
     _asker: Asker
 
@@ -28,7 +29,13 @@ class Graphs:
             UnknownRecord: no record has the id. UnknownSpace: there is no such graph. QueryError: a bad k.
         """
         options = Options() if k is None else Options(k)
-        return self._asker.neighbours(id, space, None if k is None else options.k)
+        from search.query import graph
+
+        return self._asker.read(
+            lambda transaction, state, views: graph.neighbours(
+                transaction, state, views, (id, space), None if k is None else options.k
+            )
+        )
 
     def links(
         self, id: str, *, space: str | None = None, k: int = 10, explain: bool = False, seed: int = 0
@@ -51,4 +58,46 @@ class Graphs:
             UnknownRecord: no record has the id, or it has no vector there. UnknownSpace: there is no such graph.
             QueryError: a bad k, or nothing to learn from.
         """
-        return self._asker.links(id, space, Options(k, explain=explain), seed)
+        from search.query import graph
+
+        options = Options(k, explain=explain)
+        return self._asker.read(
+            lambda transaction, state, views: graph.links(
+                transaction, state, views, (id, space, seed), options
+            )
+        )
+
+    def map(
+        self,
+        space: str | None = None,
+        *,
+        where: str | None = None,
+        method: str = "auto",
+        seed: int = 0,
+        most: int = 20_000,
+    ) -> list[Place]:
+        """The records of a space in the plane, in the order of their adding: what is alike stands together.
+
+        Args:
+            space: which; needed where there are several, and not one of them of pictures.
+            where: a condition on the records.
+            method: "umap" (McInnes, Healy & Melville 2018), "pca", or "auto": umap, or pca for fewer than 30.
+            seed: the same one gives the same map.
+            most: of more records a sample is drawn.
+
+        Raises:
+            QueryError: there is nothing to draw, or no such method.
+            FilterError, UnknownSpace: see their messages.
+            MissingExtra: UMAP needs umap-learn.
+        """
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise QueryError(f"most must be a whole number of at least 1, not {most!r}; say how many to draw")
+        from search.query import places
+
+        Options(where=where)  # says what is wrong with it
+        found = self._asker.read(
+            lambda transaction, state, views: places.drawn(
+                transaction, state, views, (space, where), (seed, most)
+            )
+        )
+        return places.placed(*found, method, seed)

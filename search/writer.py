@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.catalog import edges, reads, writes
+from search.catalog import edges, reads, succession, writes
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames
 from search.catalog.thumbnails import Thumbnail
@@ -67,7 +67,7 @@ class Writer:
         check_same(there, encoder, metric)
         return there
 
-    def trained_space(self, name: str, encoder: EncoderSpec) -> Space:
+    def trained_space(self, name: str, encoder: EncoderSpec, metric: Metric = Metric.COSINE) -> Space:
         """The space of a trainer, whose vectors are all about to be replaced, so that its settings may change.
 
         Raises:
@@ -76,8 +76,8 @@ class Writer:
         with self._committing() as transaction:
             there = reads.spaces(transaction).get(name)
             if there is None:
-                return writes.create_space(transaction, name, Metric.COSINE, encoder, None)
-            check_trainable(there, encoder)
+                return writes.create_space(transaction, name, metric, encoder, None)
+            check_trainable(there, encoder, metric)
             writes.respecify(transaction, there, encoder)
         return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
@@ -163,6 +163,37 @@ class Writer:
                 else 0
             )
 
+    def take_over(self, current: Space, successor: Space) -> None:
+        """Let a space have the name of another, which is then the old one, as one commit.
+
+        What the successor holds beyond the current one is taken out of it.
+
+        Raises:
+            UnknownSpace: one of them is not there under its name any more.
+        """
+        with self._committing() as transaction:
+            beyond = succession.surplus(transaction, current, successor)
+            if len(beyond):
+                writes.withdraw(transaction, beyond, successor, keep_records=True)
+            succession.exchange(transaction, current, successor)
+
+    def changed(self, ids: Sequence[str]) -> dict[str, int]:
+        """The commit that last touched each of these records, of those that are there."""
+        with self._committing() as transaction:
+            return reads.changed_of(transaction, ids)
+
+    def wish_alike(self, space: Space, other: Space) -> None:
+        """Want of the index of a space what is wanted of another's."""
+        with self._committing() as transaction:
+            wanted = reads.wanted(transaction, other)
+            if wanted is not None:
+                writes.record_wanted(transaction, space, wanted)
+
+    def drop_space(self, space: Space) -> int:
+        """Drop a space with its vectors, as one commit; how many parts it had. Records stay."""
+        with self._committing() as transaction:
+            return succession.drop(transaction, space)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Make one commit of all the calls in the block: whole when it ends, absent if it raises."""
@@ -239,12 +270,17 @@ def check_same(there: Space, encoder: EncoderSpec, metric: Metric = Metric.COSIN
     )
 
 
-def check_trainable(there: Space, encoder: EncoderSpec) -> None:
+def check_trainable(there: Space, encoder: EncoderSpec, metric: Metric = Metric.COSINE) -> None:
     """Refuse a trainer whose vectors cannot take the place of those of a space.
 
     Raises:
-        CollectionError: they are of another kind or width.
+        CollectionError: they are of another kind or width, or compared otherwise.
     """
+    if there.metric is not metric:
+        raise CollectionError(
+            f"space '{there.name}' ({there.encoder.model}) compares by {there.metric}, and {encoder.model} "
+            f"by {metric}; give another name with --space"
+        )
     if there.modality is not encoder.modality or there.dim != encoder.dim:
         raise CollectionError(
             f"space '{there.name}' holds {there.modality} vectors of {there.dim} dimensions made by "

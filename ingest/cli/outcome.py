@@ -37,6 +37,11 @@ def finish(report: Report, *, strict: bool, as_json: bool) -> None:
             output.say(f"the limit was {_STAGES[report.limit.stage]}, {report.limit.busy:.0%} busy")
     if report.graph is not None and not as_json:
         _describe(report.graph)
+    if (held := report.interactions) is not None and not as_json:
+        again = f"; {held.merged:,} rows were added to others" if held.merged else ""
+        output.say(f"{held.pairs:,} interactions of {held.users:,} users with {held.items:,} items{again}")
+    if not as_json:
+        _describe_changes(report)
     if report.decoded:
         counts = ", ".join(f"{name} ({count:,})" for name, count in report.decoded.items())
         output.say(f"inputs that were not UTF-8 were read as {counts}")
@@ -67,6 +72,23 @@ def _describe(graph: GraphCounts) -> None:
         f"the graph ({kind}): {graph.nodes:,} nodes, {graph.isolated:,} of them without edges; {graph.edges:,} edges, "
         f"{graph.self_loops:,} of them self-loops{merged}"
     )
+
+
+def _describe_changes(report: Report) -> None:
+    """What became of a graph that was there before."""
+    if report.turned is not None:
+        told = report.turned
+        output.say(
+            f"turned onto the former vectors: the mean cosine of {told['shared']:,} shared nodes went from "
+            f"{told['cosine_before']:.3f} to {told['cosine_after']:.3f}"
+        )
+    if report.attached is not None:
+        more = report.attached
+        waiting = f"; {more.waiting:,} wait for the graph to be learned again" if more.waiting else ""
+        output.say(
+            f"{more.edges:,} edges added, {more.known:,} known already; {more.nodes:,} nodes got a vector from their "
+            f"neighbours'{waiting}"
+        )
 
 
 def _foretell(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""The verbs that fill a collection: ingest text, images, graph, vectors."""
+"""The verbs that fill a collection: ingest text, images, graph, interactions, vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ingest.cli import pictures, texts
+from ingest.cli import interactions, pictures, texts
 from ingest.cli.options import (
     DryRun,
     OnePath,
@@ -22,6 +22,7 @@ from search.errors import SourceError
 app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, or vectors made elsewhere.")
 app.command()(texts.text)
 app.command()(pictures.images)
+app.command()(interactions.interactions)
 
 
 @app.command()
@@ -32,14 +33,15 @@ def graph(
     collection: CollectionOption = HERE,
     space: Space = "graph",
     model: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
             "--model",
             "--method",
             metavar="M",
             help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
+            show_default="node2vec",
         ),
-    ] = "node2vec",
+    ] = None,
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,
     p: Annotated[float, typer.Option(help="node2vec's return parameter.")] = 1.0,
     q: Annotated[float, typer.Option(help="node2vec's in-out parameter.")] = 1.0,
@@ -89,6 +91,17 @@ def graph(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SQL", help="What to ask a database: select a, b, w from bought."),
     ] = None,
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add",
+            help="Add these edges to the graph that is there; new nodes get vectors, the others keep theirs.",
+        ),
+    ] = False,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Learn anew, with all that was added, even if nothing has changed."),
+    ] = False,
     dry_run: DryRun = False,
     prune: Prune = False,
     strict: Strict = False,
@@ -103,22 +116,25 @@ def graph(
     from ingest.cli.progress import progress
     from ingest.learn.nodes.load import NodeSettings
 
+    settings = NodeSettings(
+        dim=dim,
+        p=p,
+        q=q,
+        walks=walks,
+        length=length,
+        window=window,
+        seed=seed,
+        device=device,
+        backend=backend,
+    )
     with progress() as bars:
         report = verbs.graph(
             collection,
             path,
             method=model,
-            settings=NodeSettings(
-                dim=dim,
-                p=p,
-                q=q,
-                walks=walks,
-                length=length,
-                window=window,
-                seed=seed,
-                device=device,
-                backend=backend,
-            ),
+            settings=None if settings == NodeSettings() else settings,
+            add=add,
+            refit=refit,
             edges=verbs.EdgeFormat(
                 directed,
                 source,

@@ -5,22 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest.learn.nodes.orientation import turned_onto
 from ingest.pipeline import Tally
 from ingest.report import GraphCounts, Options, Report
-from ingest.sources.contract import Item
+from ingest.sources.contract import Graph, Item
 from ingest.sources.edge_format import ANY_EDGES, EdgeFormat
+from ingest.sources.graph_union import less, union
 from ingest.sync import Sync
+from ingest.verbs.graph_stored import (
+    PREDICTED,
+    added_to,
+    from_origins,
+    named,
+    node_vectors,
+    stored_graph,
+)
 from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
+from ingest.verbs.predictions import predict_again, predicted_in, sources_of, unmark
+from search.catalog.edges import ADDED, READ, GraphState
 from search.catalog.writes import Provenance
 from search.collection import Collection
-from search.errors import CollectionError
-from search.types import WHOLE, EncoderSpec, Json, Record
+from search.errors import CollectionError, SourceError
+from search.types import WHOLE, EncoderSpec, Json, Record, Space
 from search.vectors import Vectors
 from search.writer import check_trainable
 
@@ -38,10 +51,12 @@ def graph(
     given: str | Path | nx.Graph[Any] | Any,
     *,
     ids: Sequence[str] | None = None,
-    method: str = NODE_METHOD,
+    method: str | None = None,
     settings: NodeSettings | None = None,
     edges: EdgeFormat = ANY_EDGES,
     space: str = "graph",
+    add: bool = False,
+    refit: bool = False,
     prune: bool = False,
     dry_run: bool = False,
     options: Options = DEFAULT,
@@ -51,7 +66,10 @@ def graph(
     Every node becomes a record.
 
     The vectors of all nodes are learned together, so a changed graph is learned anew as a whole; an unchanged
-    one is left alone. A node joins the record of the same id, if there is one.
+    one is left alone. A node joins the record of the same id, if there is one. The edges are kept with the vectors.
+
+    Where a space is learned anew by the same method, its vectors are turned onto the former ones (Schönemann 1966),
+    which changes no similarity; the report's `turned` says how near they come.
 
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
@@ -59,11 +77,15 @@ def graph(
             matrix of scipy, an array (m, 2) or (m, 3) of ends and weights, or a tuple of these as columns.
         ids: of a matrix's rows, or of the nodes that the ends in arrays count from 0; None takes the numbers
             themselves.
-        method: node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.
+        method: None takes node2vec; node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.
         settings: dimensions, walks, p and q and the like, as far as the method knows them; None takes the usual ones.
         edges: whether edges have a direction, which columns hold them, types, format and query; read from the file
             where it says so.
         space: where the vectors go; one graph a space.
+        add: take these edges for additions to the graph that the space holds: new nodes get vectors from their
+            neighbours', and no other vector changes. Where the graph is learned again, what was added is part of it.
+            Method and settings are those of the space.
+        refit: learn anew even what has not changed.
         prune: remove nodes that vanished from the graph and have no other vectors, and let this graph take the
             place of another one that the space was learned from. (Their node vectors go in any case.)
         dry_run: say what would be done, and do nothing.
@@ -77,6 +99,15 @@ def graph(
     from ingest.sources.graphs import read_given
 
     started = time.perf_counter()
+    if add:
+        from ingest.verbs.graph_additions import Addition, add_edges
+
+        if refit or prune:
+            raise SourceError("what is added changes nothing that is there; leave refit and prune out")
+        if method is not None or settings is not None:
+            raise SourceError("additions have the method and settings of the space; leave them out")
+        return add_edges(collection, Addition(given, ids, edges, space), dry_run=dry_run, options=options)
+    method = NODE_METHOD if method is None else method
     trainer = load_trainer(method, settings if settings is not None else NodeSettings())
     tally = Tally()
     with tally.timed("read"):
@@ -100,12 +131,13 @@ def graph(
         known = None if there is None else there.spaces().get(space)
         if known is not None:
             check_trainable(known, spec)  # before all is learned for nothing
+        added = {} if known is None or there is None else added_to(there.database, known)
+        if known is not None and there is not None and not prune:
+            _one_graph(there, space, origin, added)
         sync = Sync(None if there is None else there.database, known, said)
         state = sync.sort(items)
         gone = sync.gone([origin])
-        if known is not None and there is not None and not prune:
-            _one_graph(there, space, origin)
-        if not state.new and not state.changed and not gone:
+        if not state.new and not state.changed and not gone and not refit:
             tally.unchanged = state.unchanged
             return tally.report(there, space, spec.model, started, dry_run=dry_run)
         if dry_run or there is None:
@@ -114,15 +146,65 @@ def graph(
         progress = options.progress
         progress.begin("learning nodes", 0)
         with tally.timed("learn"):
+            whole = _Whole.of(there, known, read.graph, items, {} if prune else added)
             matrix = trainer.fit(
-                read.graph, progress=lambda done, total: progress.reached("learning nodes", done, total)
+                whole.graph, progress=lambda done, total: progress.reached("learning nodes", done, total)
             )
+            turned = None
+            if known is not None and known.encoder.family == spec.family:
+                rows, former = node_vectors(there.database, known, whole.graph.ids)
+                matrix, turned = turned_onto(matrix, rows, former)
         progress.end("learning nodes")
         with tally.timed("commit"):
-            _store_nodes(there, items, matrix, (space, spec, sync), tally, prune=prune)
+            sources = [] if known is None else sources_of(there, known)
+            _store_nodes(there, whole, matrix, (space, spec, sync), tally, prune=prune)
+            predict_again(there, there.spaces()[space], sources)
         with tally.timed("index"):
             there.index(progress.reached, wait=progress.waits)
-        return tally.report(there, space, spec.model, started, dry_run=False)
+        report = tally.report(there, space, spec.model, started, dry_run=False)
+        return replace(report, turned=None if turned is None else asdict(turned))
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What is learned: the graph as it was read with what was added to it before, and an item for each node."""
+
+    graph: Graph
+    items: Sequence[Item]
+    read: Graph
+    added: Graph | None
+    state: GraphState | None
+
+    @classmethod
+    def of(
+        cls,
+        collection: Collection,
+        space: Space | None,
+        read: Graph,
+        items: Sequence[Item],
+        added_from: Mapping[str, str],
+    ) -> _Whole:
+        before = stored_graph(collection.database, space) if space is not None and added_from else None
+        if before is None or space is None:
+            return cls(read, items, read, None, None)
+        if before.state.directed != read.directed:
+            kind = "directed" if before.state.directed else "undirected"
+            raise CollectionError(
+                f"space '{space.name}' has had edges added as {kind}; read the graph so too, or drop them with --prune"
+            )
+        added = less(before.added, read)
+        graph = union(read, added)
+        known = {item.record.id: item for item in items}
+        origins = from_origins(collection.database, space, list(before.state.added))
+        every = []
+        for id in graph.ids:
+            item = known.get(id)
+            if item is None:
+                origin = origins.get(id, next(iter(before.state.added)))
+                digest = bytes.fromhex(before.state.added[origin])
+                item = Item(Record(id, kind="node"), origin, digest)
+            every.append(item)
+        return cls(graph, every, read, added, before.state)
 
 
 def _nodes(read: GraphFile, origin: str) -> Iterator[Item]:
@@ -137,8 +219,8 @@ def _nodes(read: GraphFile, origin: str) -> Iterator[Item]:
         yield Item(record, origin, plain if attributes is None else digest(attributes))
 
 
-def _one_graph(collection: Collection, space: str, origin: str) -> None:
-    origins = collection.origins(space)
+def _one_graph(collection: Collection, space: str, origin: str, added: Mapping[str, str]) -> None:
+    origins = [one for one in collection.origins(space) if one not in added and not one.startswith(PREDICTED)]
     if origins and origins != [origin]:
         raise CollectionError(
             f"space '{space}' was learned from {origins[0]}; give another name with --space, or replace it with --prune"
@@ -147,7 +229,7 @@ def _one_graph(collection: Collection, space: str, origin: str) -> None:
 
 def _store_nodes(
     collection: Collection,
-    items: Sequence[Item],
+    whole: _Whole,
     matrix: Vectors,
     target: tuple[str, EncoderSpec, Sync],
     tally: Tally,
@@ -156,11 +238,21 @@ def _store_nodes(
 ) -> None:
     """Replace the vectors of the whole space; a node without edges becomes a record without a vector."""
     name, spec, sync = target
+    items, added = whole.items, {} if whole.state is None else whole.state.added
     linked = np.linalg.norm(matrix, axis=1) > 0
+    nothing = Graph(
+        whole.read.ids[:0], np.zeros(1, np.int64), np.empty(0, np.int32), None, whole.read.directed
+    )
     # One commit: vectors of two trainings are not comparable, so nobody may see some of either.
     with collection.writing() as writer, writer.together():
+        now = collection.spaces().get(name)
+        if not prune and now is not None and added_to(collection.database, now) != added:
+            raise CollectionError(f"edges were added to space '{name}' while it was learned; run again")
+        predicted = set() if now is None else set(predicted_in(collection, now).values())
+        if now is not None:
+            unmark(collection, writer, now, predicted)
         there = writer.trained_space(name, spec)
-        before = set(collection.ids_in(there))
+        before = set(collection.ids_in(there)) - predicted
         for begin in range(0, len(items), ROWS_PER_COMMIT):
             span = slice(begin, begin + ROWS_PER_COMMIT)
             some = items[span]
@@ -178,3 +270,8 @@ def _store_nodes(
         gone = sorted(before - {item.record.id for item in items})
         if gone:
             tally.removed = writer.withdraw(gone, there, keep_records=not prune)
+        guessed = sorted(predicted - {item.record.id for item in items})
+        if guessed:
+            writer.withdraw(guessed, there, keep_records=True)
+        writer.put_edges(there, READ, named(whole.read), added=added)
+        writer.put_edges(there, ADDED, named(nothing if whole.added is None else whole.added), added=added)

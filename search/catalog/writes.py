@@ -60,9 +60,15 @@ def create_space(
     transaction: Transaction, name: str, metric: Metric, encoder: EncoderSpec, probes: Vectors | None
 ) -> Space:
     """A new, empty space; the caller has made sure that there is none of this name."""
-    cursor = transaction.sql(
-        "insert into space (name, modality, dim, metric, encoder, probes) values (?, ?, ?, ?, ?, ?)",
+    # Not SQLite's choice, which is the number of a dropped space again: see succession.drop.
+    key = (
+        max(reads.state(transaction).spaces_seq, transaction.value("select coalesce(max(key), 0) from space"))
+        + 1
+    )
+    transaction.sql(
+        "insert into space (key, name, modality, dim, metric, encoder, probes) values (?, ?, ?, ?, ?, ?, ?)",
         (
+            key,
             name,
             encoder.modality.value,
             encoder.dim,
@@ -71,12 +77,12 @@ def create_space(
             None if probes is None else probes.astype("<f4").tobytes(),
         ),
     )
-    assert cursor.lastrowid is not None
-    _space_changed(transaction, cursor.lastrowid)
-    return Space(cursor.lastrowid, name, encoder.modality, encoder.dim, metric, encoder)
+    space_changed(transaction, key)
+    return Space(key, name, encoder.modality, encoder.dim, metric, encoder)
 
 
-def _space_changed(transaction: Transaction, key: int) -> None:
+def space_changed(transaction: Transaction, key: int) -> None:
+    """Give the row of a space its checksum, and let readers know."""
     row = transaction.sql(f"select {reads.SPACE} from space where key = ?", (key,)).fetchone()  # noqa: S608 - columns
     transaction.sql("update space set checksum = ? where key = ?", (checksums.of(row), key))
     counters = reads.state(transaction)
@@ -135,7 +141,7 @@ def put(
             "insert or ignore into field (name) values (?)", [(name,) for name in sorted(new_fields)]
         )
     if stored:
-        if written is not None:
+        if written is not None and written.stands_for is None:
             thumbnails.drop_outdated(transaction, [old.key for old in stored.values()], written)
         _drop_stale(transaction, records, stored, written, commit_seq)
     if pieces and pieces.thumbnails:
@@ -377,7 +383,9 @@ def withdraw(transaction: Transaction, keys: Keys, space: Space, *, keep_records
     counters = reads.state(transaction)
     commit_seq = counters.commit_seq + 1
     listed = reads.listed(keys.tolist())
-    drop_parts(transaction, keys.tolist(), [space.key], commit_seq)
+    # A space that is to take this one's place, or had it, must not keep alive what leaves here.
+    beside = [one.key for one in reads.spaces(transaction).values() if one.stands_for == space.name]
+    drop_parts(transaction, keys.tolist(), [space.key, *beside], commit_seq)
     reached(Step.COMMIT_VECTORS)
     if not keep_records:
         homeless = (
@@ -400,20 +408,20 @@ def record_snapshot(transaction: Transaction, space: Space, snapshot: Mapping[st
     """Vouch for an index file, or for none."""
     said = None if snapshot is None else json.dumps(dict(snapshot))
     transaction.sql("update space set snapshot = ? where key = ?", (said, space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)
 
 
 def record_tuning(transaction: Transaction, space: Space, tuning: Mapping[str, Json]) -> None:
     """Keep the search effort chosen for the space's index and the recall measured with it."""
     said = json.dumps({**tuning, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")})
     transaction.sql("update space set tuning = ? where key = ?", (said, space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)
 
 
 def record_wanted(transaction: Transaction, space: Space, wanted: Mapping[str, Json]) -> None:
     """Keep what the user asks of the space's index."""
     transaction.sql("update space set wanted = ? where key = ?", (json.dumps(dict(wanted)), space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)
 
 
 def record_queries(transaction: Transaction, space: Space, queries: Vectors) -> None:
@@ -426,4 +434,4 @@ def record_queries(transaction: Transaction, space: Space, queries: Vectors) -> 
 def respecify(transaction: Transaction, space: Space, encoder: EncoderSpec) -> None:
     """Replace the spec of a space whose vectors are all about to be replaced; the width stays."""
     transaction.sql("update space set encoder = ? where key = ?", (json.dumps(encoder.to_json()), space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)

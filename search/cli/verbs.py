@@ -181,13 +181,24 @@ def search(
 
 
 def recommend(
-    like: Annotated[
-        list[str], typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more.")
-    ],
     collection: CollectionOption = HERE,
+    like: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more."),
+    ] = None,
     dislike: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--dislike", metavar="ID", help="A record that is not; repeat for more."),
+    ] = None,
+    user: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="U", help="Instead: a user, as named in the interactions taken in."),
+    ] = None,
+    history: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="ID", help="Instead: an item that somebody took who is not known; repeat for more."
+        ),
     ] = None,
     k: KOption = 10,
     where: WhereOption = None,
@@ -213,11 +224,15 @@ def recommend(
     explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Recommend what is near the liked records and far from the disliked."""
+    """Recommend what is near the liked records and far from the disliked, or what a user should see next."""
+    if user is None and not history and not like:
+        raise typer.BadParameter("give --like, --user or --history", param_hint="--like")
     with opened(collection) as there:
         found = there.recommend(
-            like,
+            like or [],
             dislike or [],
+            user=user,
+            history=history or None,
             k=k,
             where=where,
             spaces=_weighted(space, "--space") if space else None,
@@ -411,7 +426,9 @@ def _measure(models: list[str] | None, device: str, precision: str) -> None:
 
 def must_exist(collection: Path) -> None:
     """Raise CollectionNotFound, without making anything, where there is no collection."""
-    opened(collection).close()
+    from search.opening import must_exist
+
+    must_exist(collection)
 
 
 def register(app: typer.Typer) -> None:

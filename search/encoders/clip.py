@@ -34,7 +34,7 @@ from search.encoders.networks import (
     weights_option,
 )
 from search.encoders.packaged import file_sha256
-from search.encoders.picture_batches import Batches, Scale, assemble
+from search.encoders.picture_batches import TRANSFORMER_CPU_BATCH, Batches, Scale, assemble
 from search.encoders.picture_layers import (
     NO_SEQUENCE,
     Layer,
@@ -97,7 +97,7 @@ class ClipEncoder(PictureModel):
     ) -> None:
         self._templates = parse_templates(options, checkpoint.name)
         self._device = choose_device(device)
-        self._batches = Batches(self._device)
+        self._batches = Batches(self._device, on_cpu=TRANSFORMER_CPU_BATCH)
         self._kind = checkpoint.kind
         self.preparation, self._scaling = load_preparation(checkpoint)
         model = load_network(checkpoint, options.weights)

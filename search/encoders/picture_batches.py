@@ -15,7 +15,8 @@ from torch import Tensor
 from search.encoders.contract import Pixels
 from search.errors import ModelError
 
-CPU_BATCH = 16  # more is no faster: what each layer hands to the next should stay near the processor
+CPU_BATCH = 16  # more is no faster: what each layer hands to the next should stay near the processor ...
+TRANSFORMER_CPU_BATCH = 32  # ... but matrix products of tokens want more rows
 GPU_PIXELS = 256 * 224 * 224  # of one batch
 
 
@@ -140,15 +141,18 @@ def assemble(inputs: Sequence[Pixels], device: torch.device) -> Tensor:
 
 
 class Batches:
-    """Runs pictures through a network, as many at once as its device has memory for."""
+    """Runs pictures through a network, as many at once as its device has memory for; on a processor `on_cpu`."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, on_cpu: int = CPU_BATCH) -> None:
         self._device = device
+        self._on_cpu = on_cpu
         self._most: int | None = None  # once memory was short
 
     def size(self, pixels: int) -> int:
         """How many pictures of so many pixels make a batch."""
-        usual = CPU_BATCH if self._device.type == "cpu" else max(1, min(GPU_PIXELS // max(pixels, 1), 1024))
+        usual = (
+            self._on_cpu if self._device.type == "cpu" else max(1, min(GPU_PIXELS // max(pixels, 1), 1024))
+        )
         return usual if self._most is None else min(usual, self._most)
 
     def run(

@@ -23,6 +23,7 @@ from search.query.follow import Views
 from search.query.hybrid import HybridAsking
 from search.query.keywords import Keywords
 from search.query.lately import Lately
+from search.query.personal import Users, Who, because, is_personal, personal
 from search.query.queries import Queries
 from search.query.recommend import Taste, middle, recommend
 from search.query.request import Options
@@ -68,13 +69,14 @@ class Asker(HybridAsking):
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
         self._cross: dict[str, CrossEncoder] = {}
         self._loading = threading.Lock()
-        self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
+        self._words: dict[int, tuple[Encoder, Space, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
         # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
         self._remembered: tuple[Row, State] | None = None
         self._steady = False
         self._lately = Lately()
         self.keywords = Keywords()
+        self._users = Users()
         self.real = Queries()
 
     def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
@@ -107,6 +109,12 @@ class Asker(HybridAsking):
         state = State(*row[:-1])
         self._remembered, self._steady = (row, state), False
         return state
+
+    def looked(self, space: Space, question: Callable[[Transaction, Look], Answer]) -> Answer:
+        """The answer to a question about the rows of a space, as of one commit."""
+        return self._read(
+            lambda transaction, state: question(transaction, self._views.look(transaction, state, space))
+        )
 
     def encoder(self, space: Space) -> Encoder:
         """The encoder that made the space, checked against what it gave then.
@@ -175,14 +183,14 @@ class Asker(HybridAsking):
         """Where the words that several threads ask of a space at once are answered together."""
         with self._loading:
             held = self._words.get(space.key)
-            if held is None or held[0] is not encoder:
+            if held is None or held[0] is not encoder or held[1] != space:
                 made = WordsOfMany(
                     lambda words: self._encoded(words, space, encoder),
                     lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
                     getattr(encoder, "max_tokens", TOKENS),
                 )
-                held = self._words[space.key] = (encoder, made)
-            return held[1]
+                held = self._words[space.key] = (encoder, space, made)
+            return held[2]
 
     def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
         """The queries (n, dim), and how many seconds they took."""
@@ -404,7 +412,7 @@ class Asker(HybridAsking):
             raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
         spaces = self._views.spaces(transaction, state)
         tastes, homeless = [], dict.fromkeys(given.likes)
-        for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
+        for name, weight in (weights or dict.fromkeys(plan.standing(spaces), 1.0)).items():
             space = plan.named(spaces, name)
             there = reads.parts_of(transaction, space, keys.values())
             parts = {id: there[key] for id, key in keys.items() if key in there}
@@ -427,30 +435,21 @@ class Asker(HybridAsking):
             found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
         return found
 
-    def neighbours(self, id: str, space: str | None, k: int | None) -> list[Hit]:
-        """The records beside a node of a graph."""
-        from search.query import graph
+    def recommend_to(
+        self, asked: Who, weights: Mapping[str, float] | None, diversity: float, options: Options
+    ) -> list[Hit]:
+        """Hits for a user, or for somebody who took some items."""
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
-            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
-            return graph.beside(transaction, chosen, kin, id, k)
+            told = personal(asked, weights, self._users, (transaction, state, self._views))
+            found = self._best(transaction, state, told.tastes, told.left_out, diversity, options)
+            return because(transaction, found, told) if options.explain else found
 
         return self._read(question)
 
-    def links(self, id: str, space: str | None, options: Options, seed: int) -> list[Hit]:
-        """The records that a node of a graph is likely to lack an edge to."""
-        from search.query import graph, links
-        from search.query.why import explained
-
-        def question(transaction: Transaction, state: State) -> list[Hit]:
-            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
-            key = graph.key_of(transaction, id)
-            look = self._views.look(transaction, state, chosen)
-            found = links.missing(transaction, look, kin, key, options.k, seed, id)
-            hits = run.hits(transaction, self._lately, [found], chosen.name, pieces=look.pieces)[0]
-            return explained(transaction, hits, {id: key}, [chosen]) if options.explain else hits
-
-        return self._read(question)
+    def read(self, question: Callable[[Transaction, State, Views], Answer]) -> Answer:
+        """The answer to a question that is put together elsewhere, from one read transaction."""
+        return self._read(lambda transaction, state: question(transaction, state, self._views))
 
     def mixed(self, mix: Mix, space: str | None, options: Options) -> list[Hit]:
         """Hits near what was given in several ways together."""
@@ -483,6 +482,10 @@ class Asker(HybridAsking):
     ) -> list[Hit]:
         """The hits for what is asked of several spaces; `told` is said of each of them beside its scores."""
         excluded = np.array(sorted(left_out), dtype=np.int64)
+        if any(is_personal(one.space) for one in tastes):
+            users = self._users.keys(transaction, state)
+            if not np.isin(users, excluded).any():  # only who asks by a user wants users
+                excluded = np.union1d(excluded, users)
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)

@@ -165,7 +165,8 @@ def taste_of(
 def _stacked(rows: Mapping[str, Vectors], some: Sequence[str], weights: Mapping[str, float]) -> Vectors:
     """The rows, the heaviest as they are and the others shorter, so that their products count less."""
     counts = np.array([weights[id] for id in some], dtype=np.float32)
-    return np.stack([rows[id] for id in some]) * (counts / counts.max())[:, None]
+    stacked: Vectors = np.stack([rows[id] for id in some]) * (counts / counts.max())[:, None]
+    return stacked
 
 
 def _mean(

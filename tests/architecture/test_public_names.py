@@ -14,6 +14,7 @@ PUBLIC = {
     "Hit",
     "Labelled",
     "Labelling",
+    "Place",
     "Record",
     "Sense",
     "__version__",

@@ -14,9 +14,7 @@ ROUNDS = 50
 ENOUGH = 1e-6
 
 
-def attached(
-    graph: Graph, known: NDArray[np.bool_], vectors: NDArray[np.float32], *, restart: float = 0.0
-) -> NDArray[np.float32]:
+def attached(graph: Graph, known: NDArray[np.bool_], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors for the nodes that are not known: each the mean of its neighbours, by the weights of the edges.
 
     That is the condition of locally linear embedding (Roweis & Saul 2000; harmonic functions, Zhu, Ghahramani &
@@ -26,7 +24,6 @@ def attached(
         graph: with the new nodes and edges; directions do not count.
         known: (n,) which nodes have a vector.
         vectors: (n, dim), of unit length where known; other rows are not looked at.
-        restart: how much of the next round stays as the neighbours' mean was in the first.
 
     Returns:
         (n, dim) of unit length; known ones as they were, zeros for new nodes that no path leads from to a known one.

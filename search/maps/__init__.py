@@ -1,0 +1,1 @@
+"""A space drawn in the plane: coordinates, a page to look at them, a picture."""
