@@ -106,6 +106,8 @@ class Machine(RuleBasedStateMachine):
         for space, dim in DIMS.items():
             self.put(IDS, space, 1, 5)
             assert self.shop.spaces()[space].dim == dim
+        for number, text in enumerate(("a", "b a", "ab b b")):
+            self.describe(IDS[number::6], text)
 
     @rule(ids=ids_drawn, space=spaces_drawn, seed=st.integers(0, 10**6), note=st.none() | st.integers(0, 5))
     def put(self, ids: list[str], space: str, seed: int, note: int | None) -> None:
