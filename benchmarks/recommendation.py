@@ -1,4 +1,4 @@
-"""Rankings learned from interactions, side by side: python -m benchmarks.recommendation FOLDER [--plain] [--fold-in]
+"""Rankings learned from interactions, side by side: python -m benchmarks.recommendation FOLDER [options]
 
 FOLDER holds data1.txt and test1.txt (LastFM as in LightGCN-PyTorch: user, item, weight), or train.txt and test.txt
 (a user and the items on each line). All items that a user has not taken are ranked. --plain trains BPR and LightGCN by
@@ -152,7 +152,9 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--fold-in", action="store_true")
     parser.add_argument("--epochs", type=int, nargs="*", default=[100, 200, 400])
+    parser.add_argument("--methods", nargs="*")
     told = parser.parse_args()
+    device_of("cpu")  # torch's import is nobody's training
     train, test = both(told.folder)
     print(
         f"{train.n_users:,} users, {train.n_items:,} items, {len(train.indices):,} and {len(test.indices):,} pairs"
@@ -173,6 +175,8 @@ def main() -> None:
             methods[f"plain bpr, {epochs}"] = lambda epochs=epochs: PlainLoop(0, epochs, 1e-2)  # type: ignore[misc]
             methods[f"plain lightgcn, {epochs}"] = lambda epochs=epochs: PlainLoop(3, epochs, 1e-4)  # type: ignore[misc]
     for name, made in methods.items():
+        if told.methods and name not in told.methods:
+            continue
         shown(name, made(), train, test)
 
 

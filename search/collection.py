@@ -191,6 +191,29 @@ class Collection(Sorting, Graphs, Evaluating):
             found: int = _conditions().count(transaction, where)
             return found
 
+    def facets(
+        self, fields: str | Sequence[str], *, where: str | None = None, limit: int = 20
+    ) -> dict[str, list[dict[str, Json]]]:
+        """How many records, of all or of those that match a where-expression, have each value of some fields.
+
+        Args:
+            fields: of the metadata, nested ones with dots; each element of a list counts.
+            where: a condition on the records.
+            limit: how many values of each field, the most frequent ones.
+
+        Returns:
+            By field, a list of {"value": …, "count": …}, the most frequent first.
+
+        Raises:
+            QueryError: no record has such a field. FilterError: the expression cannot be used.
+        """
+        from search.query import facets
+
+        names = request_ids(fields, "fields")
+        with self._database.reading() as transaction:
+            matching = None if where is None else _conditions().matching(transaction, where)
+            return facets.facets(transaction, names, matching, limit)
+
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str, and means one query
         self,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli import graphs, migrating, verbs
-from search.cli import copies, evaluating, serving, sorting, tuning
+from search.cli import copies, evaluating, facets, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
 from search.version import __version__
@@ -20,6 +20,7 @@ asking_verbs.register(app)
 sorting.register(app)
 evaluating.register(app)
 graphs.register(app)
+facets.register(app)
 tuning.register(app)
 migrating.register(app)
 copies.register(app)

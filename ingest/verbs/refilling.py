@@ -98,7 +98,7 @@ def refilled(refill: Refill, rejected: dict[str, Rejected]) -> int:
     progress, after, filled = refill.progress, 0, 0
     limit = _PICTURES if refill.before.modality is Modality.IMAGE else _TEXTS
     with refill.there.database.reading() as transaction:
-        n = len(succession.outstanding(transaction, refill.before, refill.target, 0, 1 << 62))
+        n = succession.n_outstanding(transaction, refill.before, refill.target)
     if n:
         progress.begin("records", n)
     tried: set[str] = set()

@@ -27,22 +27,34 @@ class Outstanding:
     origin: str | None
 
 
+_OUTSTANDING = (
+    "from record "
+    "left join synced as made on made.record_key = record.key and made.space_key = :before "
+    "left join synced as held on held.record_key = record.key and held.space_key = :successor "
+    "where record.key > :after "
+    "and exists (select 1 from part where record_key = record.key and space_key = :before) "
+    "and (held.digest <> made.digest or not exists "
+    "(select 1 from part where record_key = record.key and space_key = :successor))"
+)
+
+
 def outstanding(
     transaction: Transaction, before: Space, successor: Space, after: int, limit: int
 ) -> list[Outstanding]:
     """The next records, by their keys, that are in one space and not, or not as they are now, in the other."""
     rows = transaction.sql(
-        "select record.key, record.id, record.changed, made.digest, made.origin from record "
-        "left join synced as made on made.record_key = record.key and made.space_key = :before "
-        "left join synced as held on held.record_key = record.key and held.space_key = :successor "
-        "where record.key > :after "
-        "and exists (select 1 from part where record_key = record.key and space_key = :before) "
-        "and (held.digest <> made.digest or not exists "
-        "(select 1 from part where record_key = record.key and space_key = :successor)) "
+        f"select record.key, record.id, record.changed, made.digest, made.origin {_OUTSTANDING} "
         "order by record.key limit :limit",
         {"before": before.key, "successor": successor.key, "after": after, "limit": limit},
     )
     return [Outstanding(*row) for row in rows]
+
+
+def n_outstanding(transaction: Transaction, before: Space, successor: Space) -> int:
+    """How many these are."""
+    values = {"before": before.key, "successor": successor.key, "after": 0}
+    (n,) = transaction.sql(f"select count(*) {_OUTSTANDING}", values).fetchone()
+    return int(n)
 
 
 def surplus(transaction: Transaction, before: Space, successor: Space) -> Keys:

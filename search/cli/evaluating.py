@@ -15,6 +15,7 @@ from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption, W
 from search.errors import CollectionError
 
 if TYPE_CHECKING:
+    from search.collection import Collection
     from search.evaluate.labelled import Evaluation
     from search.evaluate.unlabelled import Unlabelled
 
@@ -156,7 +157,7 @@ def _by_itself(collection: Path, asked: _Asked, device: str, *, strict: bool, as
     if asked.store:
         must_exist(collection)
     with opened(collection, "rw" if asked.store else "r", device) as there:
-        names = [asked.space] if asked.space is not None else list(there.spaces()) or [None]
+        names: list[str | None] = [asked.space] if asked.space is not None else [*_filled(there)] or [None]
         found = [
             there.evaluate_itself(
                 name, sample=asked.sample, seed=asked.seed, store=asked.store, accept=asked.accept
@@ -175,6 +176,13 @@ def _by_itself(collection: Path, asked: _Asked, device: str, *, strict: bool, as
     if strict:
         raise CollectionError(f"{said}; mend it, or take it as it is with --accept")
     output.say(f"warning: {said}")
+
+
+def _filled(there: Collection) -> list[str]:
+    """The spaces that hold something, but for those that stand beside another for a change of model."""
+    return [
+        name for name, space in there.spaces().items() if space.stands_for is None and there.ids_in(space)
+    ]
 
 
 def measures(found: Unlabelled) -> None:

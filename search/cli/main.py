@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, evaluating, graphs, output, serving, sorting, tuning, verbs
+from search.cli import copies, evaluating, facets, graphs, output, serving, sorting, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -113,6 +113,7 @@ def run(arguments: list[str] | None = None) -> None:
     sorting.register(app)
     evaluating.register(app)
     graphs.register(app)
+    facets.register(app)
     tuning.register(app)
     copies.register(app)
     serving.register(app)

@@ -426,7 +426,9 @@ def _measure(models: list[str] | None, device: str, precision: str) -> None:
 
 def must_exist(collection: Path) -> None:
     """Raise CollectionNotFound, without making anything, where there is no collection."""
-    opened(collection).close()
+    from search.opening import must_exist
+
+    must_exist(collection)
 
 
 def register(app: typer.Typer) -> None:

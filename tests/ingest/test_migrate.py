@@ -169,6 +169,21 @@ def test_a_worse_model_is_not_switched_to(shop: Collection, capsys: pytest.Captu
     check_of(shop, "text", "all", [f"r{i}" for i in range(30)])
 
 
+def test_filled_now_and_switched_later(shop: Collection, capsys: pytest.CaptureFixture) -> None:
+    asked = ["migrate", "--space", "text", "-c", str(shop.path)]
+    assert outcome(app, [*asked, "--model", "all", "--no-switch", "--no-compare"]) == 0
+    assert "30 records encoded by all" in (said := capsys.readouterr().err)
+    assert "'text@next' is filled" in said
+    assert shop.spaces()["text"].encoder.model == "few"
+    assert outcome(app, ["evaluate", "--self", "--no-store", "--json", "-c", str(shop.path)]) == 0
+    assert [one["space"] for one in json.loads(capsys.readouterr().out)] == ["text"]
+    assert outcome(app, [*asked, "--model", "all", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["filled"], told["switched"]) == (0, True)
+    assert outcome(app, [*asked, "--drop", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"dropped": f"text{OLD}", "vectors": 60}
+
+
 def test_judged_queries_decide_too(shop: Collection, tmp_path: Path) -> None:
     from search.evaluate import formats
 

@@ -252,3 +252,19 @@ def test_a_damaged_file_is_told_and_replaced(shop: Collection, caplog: pytest.Lo
     kept = keeping.read(file)
     assert kept is not None
     assert kept.values == {name: dict(one) for name, one in found.values.items()}
+
+
+def test_verbs_that_write_bring_an_older_collection_up_to_date(
+    shop: Collection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from search.catalog import migrations
+
+    shop.close()
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, lambda transaction: None))
+    monkeypatch.setattr(migrations, "CURRENT", len(migrations.MIGRATIONS))
+    here = ["-c", str(shop.path)]
+    assert outcome(app, ["evaluate", "--self", "--no-store", *here]) == 1  # it only reads
+    assert "older format" in capsys.readouterr().err
+    assert outcome(app, ["evaluate", "--self", *here]) == 0
+    with search.open(shop.path, "r") as there:
+        assert there.info()["format"] == len(migrations.MIGRATIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,3 +222,33 @@ def test_from_the_command_line(shop: Collection, capsys: pytest.CaptureFixture[s
     assert len(told) == 3
     assert outcome(app, [*asked[:8], "--boost", "os.system(1)"]) == 1
     assert "boost cannot hold" in capsys.readouterr().err
+
+
+def test_facets_count(shop: Collection, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {letter: sum(brand(i) == letter for i in range(20)) for letter in "ABC"}
+    expected = [
+        {"value": letter, "count": n}
+        for letter, n in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    found = shop.facets(["brand", "deep.n"], where="i < 20", limit=3)
+    assert found["brand"] == expected
+    assert found["deep.n"] == [{"value": n, "count": 1} for n in (0, 1, 10)]
+    assert outcome(app, ["facets", "brand", "-c", str(shop.path), "--where", "i < 20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"brand": expected}
+    assert shop.facets("brand", where="i > 99") == {"brand": []}
+    with pytest.raises(search.QueryError, match="no record has a field 'colour'"):
+        shop.facets("colour")
+    with pytest.raises(search.QueryError, match="limit must"):
+        shop.facets("brand", limit=0)
+
+
+def test_facets_of_lists_and_all_kinds(tmp_path: Path) -> None:
+    shop = search.open(tmp_path / "c")
+    for id, tags in (("a", ["x", "y"]), ("b", ["x"]), ("c", None), ("d", True), ("e", 1)):
+        shop.add([{"id": id, "metadata": {"tags": tags}}])
+    assert shop.facets("tags")["tags"] == [
+        {"value": "x", "count": 2},
+        {"value": "y", "count": 1},
+        {"value": 1, "count": 1},
+        {"value": True, "count": 1},
+    ]

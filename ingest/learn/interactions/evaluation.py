@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ingest.learn.interactions.contract import Ranker
 from ingest.sources.interactions import Interactions
 from search.errors import SourceError
+from search.vectors import top_k
 
 METRICS = ("recall", "ndcg", "map")
 _RESAMPLES = 1000
@@ -76,12 +77,12 @@ def measure(
 def _ranked(ranker: Ranker, train: Interactions, users: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """The first k items (n, k) for each user without those taken; -1 where there are no more."""
     scores = np.array(ranker.scores(users), dtype=np.float32)
+    ranked = np.full((len(users), k), -1, np.int64)
     for row, user in enumerate(users):
         scores[row, train.indices[train.indptr[user] : train.indptr[user + 1]]] = -np.inf
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    left = np.isfinite(np.take_along_axis(scores, order, axis=1))
-    ranked = np.full((len(users), k), -1, np.int64)
-    ranked[:, : order.shape[1]] = np.where(left, order, -1)
+        best = top_k(scores[row], k)
+        best = best[np.isfinite(scores[row, best])]
+        ranked[row, : len(best)] = best
     return ranked
 
 
