@@ -87,11 +87,6 @@ def _texts(transaction: Transaction) -> Iterator[list[tuple[int, str]]]:
         last = rows[-1][0]
 
 
-def is_there(transaction: Transaction) -> bool:
-    """Whether the catalog has an index of words; one that an older nearkin wrote, and that is only read, has none."""
-    return bool(transaction.value("select count(*) from sqlite_master where name = 'word'"))
-
-
 def count(transaction: Transaction) -> int:
     """How many records have words."""
     return int(transaction.value("select count(*) from word_docsize"))
@@ -134,8 +129,6 @@ def problems(database: Database) -> list[str]:
         connection.execute("pragma temp_store = file")
         connection.execute("begin")
         transaction = Transaction(connection)
-        if not is_there(transaction):
-            return []
         for statement in (
             "create temp table said (key integer primary key, text text)",
             (
