@@ -7,13 +7,16 @@ export HF_HUB_OFFLINE := 1
 # On a busy machine threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := PASSIVE
 
+# Tests run side by side, a file at a time in each of so many processes; each computes with one thread.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$(( n < 4 ? n : 4 )))
+
 .PHONY: demo test lint format bench crash quality clean
 
 demo: $(READY)
 	$(BIN)/nearkin demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not crash and not quality"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not crash and not quality" -n $(JOBS) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

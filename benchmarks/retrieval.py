@@ -1,6 +1,8 @@
-"""How well Cranfield's 225 questions are answered: nDCG@10 of a plain search and of one ranked again by MaxSim.
+"""How well Cranfield's 225 questions are answered: nDCG@10 by vectors, by words (BM25), by both, and ranked again.
 
-    python -m benchmarks.retrieval DATA [--model NAME] [--depth 100] [--device auto]
+    python -m benchmarks.retrieval DATA [--model NAME] [--depth 100] [--rerank M]... [--device auto]
+
+MaxSim is always among the ways of ranking again; --rerank adds a cross-encoder by name or folder.
 
 DATA is a folder with the collection's own files (cran.all.1400, cran.qry, cranqrel). Queries are numbered by their
 order in the file, as the judgements number them; a document is its title and abstract; the gain of a document is
@@ -21,6 +23,8 @@ import numpy as np
 
 import ingest
 import search
+from search.catalog import reads
+from search.query.keywords import Keywords
 from search.types import Json
 
 _FIELD = re.compile(r"^\.([A-Z])\s*$", re.MULTILINE)
@@ -56,6 +60,28 @@ def ndcg(ranking: Sequence[str], gains: Mapping[str, float], k: int = 10) -> flo
     return float(got @ discounts[: len(got)]) / ideal if ideal else 0.0
 
 
+def by_words(shop: search.Collection, queries: Sequence[str]) -> list[list[str]]:
+    """For each query the ids of the first ten by BM25 alone."""
+    found = []
+    with shop.database.reading() as transaction:
+        state, words = reads.state(transaction), Keywords()
+        ids = dict(transaction.sql("select key, id from record").fetchall())
+        for query in queries:
+            ranking = words.ranking(transaction, state, query)
+            order = np.argsort(-ranking.scores, kind="stable")[:10]
+            found.append([ids[key] for key in ranking.keys[order].tolist()])
+    return found
+
+
+def told(
+    name: str, rankings: Sequence[Sequence[str]], gains: Mapping[int, Mapping[str, float]], started: float
+) -> None:
+    """Print the mean nDCG@10 over the judged queries."""
+    scores = [ndcg(ids, gains[number]) for number, ids in enumerate(rankings, 1) if number in gains]
+    seconds = time.perf_counter() - started
+    print(f"{name:24} nDCG@10 {np.mean(scores):.4f}  ({len(scores)} queries, {seconds:.1f} s)", flush=True)
+
+
 def main() -> None:
     """Measure and print a line for each way."""
     parser = argparse.ArgumentParser(
@@ -64,6 +90,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--depth", type=int, default=100)
+    parser.add_argument("--rerank", action="append", default=[])
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     read = lambda name: (options.data / name).read_text(encoding="utf-8", errors="replace")  # noqa: E731
@@ -80,19 +107,15 @@ def main() -> None:
         ]
         lines.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
         ingest.text(shop, lines, model=options.model, options=ingest.Options(device=options.device))
-        for name, rerank, depth in (("plain", None, None), ("maxsim", "maxsim", options.depth)):
-            started = time.perf_counter()
-            answers = shop.search(queries, k=10, rerank=rerank, rerank_depth=depth)
-            scores = [
-                ndcg([hit.id for hit in hits], gains[number])
-                for number, hits in enumerate(answers, 1)
-                if number in gains
-            ]
-            seconds = time.perf_counter() - started
-            print(
-                f"{name:8} nDCG@10 {np.mean(scores):.4f}  ({len(scores)} queries, {seconds:.1f} s)",
-                flush=True,
-            )
+        started = time.perf_counter()
+        told("words", by_words(shop, queries), gains, started)
+        for rerank in (None, "maxsim", *options.rerank):
+            for hybrid in (False, True):
+                started = time.perf_counter()
+                depth = None if rerank is None else options.depth
+                answers = shop.search(queries, k=10, rerank=rerank, rerank_depth=depth, hybrid=hybrid)
+                name = ("both" if hybrid else "vectors") + (f", {rerank}" if rerank else "")
+                told(name, [[hit.id for hit in hits] for hits in answers], gains, started)
 
 
 if __name__ == "__main__":

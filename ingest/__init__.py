@@ -13,14 +13,30 @@ if TYPE_CHECKING:
     from ingest.sources.interaction_files import InteractionFormat
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
-    from ingest.verbs import EdgeFormat, evaluate_links, graph, images, interactions, predict, text, vectors
+    from ingest.verbs import (
+        Comparing,
+        EdgeFormat,
+        Migration,
+        evaluate_links,
+        graph,
+        images,
+        interactions,
+        migrate,
+        migrate_back,
+        migrate_drop,
+        predict,
+        text,
+        vectors,
+    )
     from search.encoders.load import ModelChoice
 
 __all__ = [
+    "Comparing",
     "EdgeFormat",
     "InteractionFormat",
     "InteractionSettings",
     "Level",
+    "Migration",
     "ModelChoice",
     "NodeSettings",
     "ObjectSettings",
@@ -35,12 +51,20 @@ __all__ = [
     "graph",
     "images",
     "interactions",
+    "migrate",
+    "migrate_back",
+    "migrate_drop",
     "predict",
     "text",
     "vectors",
 ]
 
 _HOMES = {
+    "Comparing": "ingest.verbs",
+    "Migration": "ingest.verbs",
+    "migrate": "ingest.verbs",
+    "migrate_back": "ingest.verbs",
+    "migrate_drop": "ingest.verbs",
     "EdgeFormat": "ingest.verbs",
     "InteractionFormat": "ingest.sources.interaction_files",
     "InteractionSettings": "ingest.learn.interactions.load",

@@ -15,7 +15,7 @@ from search.types import Space
 
 # Part of what the vectors of a Markdown text depend on: raise it when `ingest.markup` cuts or encodes otherwise.
 # Other texts go by their settings alone, so that they are not encoded again for it.
-_MARKUP = b" sections 1"
+MARKUP = b" sections 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Sync:
 
     def settings_of(self, item: Item) -> bytes:
         """All that the vectors of an input depend on beside itself and the model."""
-        return self._settings + _MARKUP if item.markup else self._settings
+        return self._settings + MARKUP if item.markup else self._settings
 
     def digest(self, item: Item) -> bytes:
         """The hash of an input and of the settings that its vectors depend on."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import checksums, edges, migrations, reads, thumbnails
+from search.catalog import checksums, edges, full_text, migrations, reads, thumbnails
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.errors import CollectionCorrupt, NearkinError
@@ -54,6 +54,7 @@ def check(layout: Layout, database: Database) -> list[str]:
         look(f"space '{space.name}'", partial(_space, database, layout, space))
         look(f"the edges of space '{space.name}'", partial(_edges, space))
     look("the declared fields", _declared)
+    look("the index of words", lambda _: iter(full_text.problems(database)))
     return found
 
 

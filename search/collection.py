@@ -16,6 +16,7 @@ from search.catalog.database import Database
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import CollectionError, QueryError
+from search.evaluating import Evaluating
 from search.graphs import Graphs
 from search.index.choose import Wanted, asked_of, due
 from search.indexing import Indexer, Progress
@@ -23,11 +24,13 @@ from search.layout import Layout
 from search.query import plan
 from search.query.answer import Question, answer
 from search.query.ask import Asker
+from search.query.examples import HALF_LIFE_DAYS, examples
 from search.query.follow import Views
 from search.query.personal import who
 from search.query.request import Options
 from search.query.request import ids as request_ids
 from search.query.request import weights as weights_of
+from search.query.shape import Shape
 from search.sorting import Sorting
 from search.types import EncoderSpec, Hit, Json, Modality, Record, Sense, Space
 from search.uncollected import uncollected
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-class Collection(Sorting, Graphs):
+class Collection(Sorting, Graphs, Evaluating):
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
     It may be used by several threads, and by other processes at the same time: readers see each commit at their
@@ -188,6 +191,29 @@ class Collection(Sorting, Graphs):
             found: int = _conditions().count(transaction, where)
             return found
 
+    def facets(
+        self, fields: str | Sequence[str], *, where: str | None = None, limit: int = 20
+    ) -> dict[str, list[dict[str, Json]]]:
+        """How many records, of all or of those that match a where-expression, have each value of some fields.
+
+        Args:
+            fields: of the metadata, nested ones with dots; each element of a list counts.
+            where: a condition on the records.
+            limit: how many values of each field, the most frequent ones.
+
+        Returns:
+            By field, a list of {"value": …, "count": …}, the most frequent first.
+
+        Raises:
+            QueryError: no record has such a field. FilterError: the expression cannot be used.
+        """
+        from search.query import facets
+
+        names = request_ids(fields, "fields")
+        with self._database.reading() as transaction:
+            matching = None if where is None else _conditions().matching(transaction, where)
+            return facets.facets(transaction, names, matching, limit)
+
     @overload
     def search(  # type: ignore[overload-overlap] # a str is a sequence of str, and means one query
         self,
@@ -205,6 +231,13 @@ class Collection(Sorting, Graphs):
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
+        hybrid: bool = False,
+        calibrate: bool = False,
+        boost: str | None = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+        offset: int | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -225,6 +258,13 @@ class Collection(Sorting, Graphs):
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
+        hybrid: bool = False,
+        calibrate: bool = False,
+        boost: str | None = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+        offset: int | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -244,6 +284,13 @@ class Collection(Sorting, Graphs):
         context: int = 0,
         rerank: str | None = None,
         rerank_depth: int | None = None,
+        hybrid: bool = False,
+        calibrate: bool = False,
+        boost: str | None = None,
+        min_score: float | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+        offset: int | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
@@ -267,26 +314,40 @@ class Collection(Sorting, Graphs):
                 None takes what it was tuned to. Not by `like`, nor in a mix.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
                 words around a word.
-            rerank: compare the first hits with the query again: "maxsim", token by token, for words in a space of a
-                text encoder; the score is then that of this comparison.
+            rerank: compare the first hits with the words of the query again: "maxsim", token by token, in a space of
+                a text encoder; or a cross-encoder by name or folder, which reads the query and each text together.
+                The score is then that of this comparison.
             rerank_depth: how many of them; None means 100. All k are, in any case.
+            hybrid: look for the words themselves too, among the records of the space; words, "phrases" and
+                beginnings*. The rankings by BM25 and by the vectors are fused by their ranks; the score is 1 for the
+                first of both.
+            calibrate: ask all the spaces that can answer (or the one named), each score told in deviations from what is
+                usual for this question in its space; so a space of low cosines counts like one of high ones.
+            boost: what is added to the score, over the fields of the metadata and `score`, such as
+                `log(1 + sales) * 0.1 - age_days(date) / 365` (docs/asking.md); it can lift any of the first 1,000
+                hits, or of those ranked again.
+            min_score: leave out hits below it, on the scale of the scores that come back.
+            diversity: from 0 (relevance alone) to 1 (difference alone), by maximal marginal relevance.
+            group_by: a field of the metadata; only the best hit for each of its values comes back.
+            offset: pass over so many hits, for a page; 0 for the first one. Then equals come in the order of their ids.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
             QueryError: no way of asking, an empty query, a bad k, vector, weight or region.
-            ModelError: there is no such rerank.
+            ModelError: there is no such cross-encoder, or it cannot be used.
             FilterError, UnknownSpace, UnknownRecord: see their messages.
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        options = Options(k, where, explain, effort, context, rerank, rerank_depth)
+        shape = Shape(min_score, offset, diversity, group_by, boost)
+        options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, calibrate, shape)
         question = Question(query, image, like, vector, space, weights, region)
         return answer(self._asker, question, options)
 
     def recommend(
         self,
-        likes: str | Sequence[str] = (),
-        dislikes: str | Sequence[str] = (),
+        likes: str | Sequence[str] | Mapping[str, Any] = (),
+        dislikes: str | Sequence[str] | Mapping[str, Any] = (),
         *,
         user: str | None = None,
         history: Mapping[str, float] | Sequence[str] | None = None,
@@ -294,6 +355,11 @@ class Collection(Sorting, Graphs):
         where: str | None = None,
         spaces: Mapping[str, float] | Sequence[str] | str | None = None,
         diversity: float = 0.0,
+        strategy: str = "average",
+        pairs: Sequence[tuple[str, str]] = (),
+        exclude: str | Sequence[str] = (),
+        half_life: float = HALF_LIFE_DAYS,
+        calibrate: bool = False,
         explain: bool = False,
     ) -> list[Hit]:
         """The k records nearest to the likes and farthest from the dislikes; the examples are left out.
@@ -302,7 +368,8 @@ class Collection(Sorting, Graphs):
         taken is left out.
 
         Args:
-            likes: ids of stored records; each counts the same.
+            likes: ids of stored records; each counts the same, or by the weight that a mapping gives it, such as
+                `{"a": 2.0}`; or by when it was liked (`{"a": "2026-03-11"}` or a datetime), the newest 1.
             dislikes: likewise.
             user: the id of a user, as it stood in the interactions.
             history: ids of items that somebody took who need not be known, with their weights where given.
@@ -311,25 +378,39 @@ class Collection(Sorting, Graphs):
             spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in, or all
                 learned from interactions.
             diversity: from 0 (relevance alone) to 1 (difference alone).
+            strategy: "average", near the mean of the likes less the dislikes; "best", near any one like, less the
+                nearness to the nearest dislike; "linear", by a logistic regression of likes against dislikes and
+                records at large, learned on the spot.
+            pairs: of each the first is to be nearer than the second; by how much it is not is taken off the score.
+                Without likes, the first of each is one.
+            exclude: ids that do not come back; those that are not there do no harm.
+            half_life: after how many days a like counts half.
+            calibrate: tell each space's scores in deviations from what is usual there before they are put together.
             explain: fill `Hit.explain` with the score in each space, and which of the items taken are nearest.
 
         Raises:
             UnknownRecord: an example or the user is not there, or a like has no vector in any of the spaces.
             QueryError, FilterError, UnknownSpace: see their messages.
         """
-        options = Options(k, where, explain)
-        liked, disliked = request_ids(likes, "likes"), request_ids(dislikes, "dislikes")
+        options = Options(k, where, explain, calibrate=calibrate)
+        if not 0 <= diversity <= 1:
+            raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
         if user is not None or history is not None:
-            if liked or disliked:
+            if (
+                likes
+                or dislikes
+                or pairs
+                or exclude
+                or strategy != "average"
+                or half_life != HALF_LIFE_DAYS
+                or calibrate
+            ):
                 raise QueryError(
-                    "recommend takes likes and dislikes, or a user, or a history; give one of them"
+                    "a user or a history is asked by itself; leave likes, dislikes and what says how they count out"
                 )
-            _check_diversity(diversity)
             return self._asker.recommend_to(who(user, history), weights_of(spaces), diversity, options)
-        if not liked:
-            raise QueryError("recommend needs at least one like; give the id of a stored record")
-        _check_diversity(diversity)
-        return self._asker.recommend(liked, disliked, weights_of(spaces), diversity, options)
+        given = examples(likes, dislikes, pairs, exclude, strategy, half_life)
+        return self._asker.recommend(given, weights_of(spaces), diversity, options)
 
     def senses(self, word: str, *, space: str = "words", examples: int = 3, context: int = 8) -> list[Sense]:
         """The senses of a word, the most frequent first: its occurrences, clustered by what they mean.
@@ -543,11 +624,6 @@ class Collection(Sorting, Graphs):
 
     def __repr__(self) -> str:
         return f"Collection({str(self.path)!r})"
-
-
-def _check_diversity(diversity: float) -> None:
-    if not 0 <= diversity <= 1:
-        raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
 
 
 # A question without a where-expression needs no SQLAlchemy, which takes as long to import as all else together.

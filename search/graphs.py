@@ -29,7 +29,13 @@ class Graphs:
             UnknownRecord: no record has the id. UnknownSpace: there is no such graph. QueryError: a bad k.
         """
         options = Options() if k is None else Options(k)
-        return self._asker.neighbours(id, space, None if k is None else options.k)
+        from search.query import graph
+
+        return self._asker.read(
+            lambda transaction, state, views: graph.neighbours(
+                transaction, state, views, (id, space), None if k is None else options.k
+            )
+        )
 
     def links(
         self, id: str, *, space: str | None = None, k: int = 10, explain: bool = False, seed: int = 0
@@ -52,7 +58,14 @@ class Graphs:
             UnknownRecord: no record has the id, or it has no vector there. UnknownSpace: there is no such graph.
             QueryError: a bad k, or nothing to learn from.
         """
-        return self._asker.links(id, space, Options(k, explain=explain), seed)
+        from search.query import graph
+
+        options = Options(k, explain=explain)
+        return self._asker.read(
+            lambda transaction, state, views: graph.links(
+                transaction, state, views, (id, space, seed), options
+            )
+        )
 
     def map(
         self,
@@ -79,4 +92,12 @@ class Graphs:
         """
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             raise QueryError(f"most must be a whole number of at least 1, not {most!r}; say how many to draw")
-        return self._asker.map(space, Options(where=where), method, (seed, most))
+        from search.query import places
+
+        Options(where=where)  # says what is wrong with it
+        found = self._asker.read(
+            lambda transaction, state, views: places.drawn(
+                transaction, state, views, (space, where), (seed, most)
+            )
+        )
+        return places.placed(*found, method, seed)

@@ -38,6 +38,10 @@ class Layout:
         """What a network that is being learned for a space goes on from; gone when the space is there."""
         return self.root / "learning" / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.safetensors"
 
+    def evaluation(self, space: str) -> Path:
+        """How good a space was by its own records, to compare with; can be thrown away."""
+        return self.root / "evaluations" / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.json"
+
     @property
     def lock(self) -> Path:
         """Locked by whoever writes."""

@@ -51,9 +51,7 @@ def open(
             found = migrations.version(transaction)
             migrations.check_readable(found)
             if found == 0:
-                raise CollectionNotFound(
-                    f"{path} holds no finished collection; ingest something into it first"
-                )
+                raise _unfinished(path)
             if found < migrations.CURRENT:
                 raise CollectionError(
                     f"{path} is of an older format; open it once for writing to bring it up to date"
@@ -62,6 +60,33 @@ def open(
         database.close()
         raise
     return Collection(layout, database, device=device, precision=precision)
+
+
+def must_exist(path: str | Path) -> None:
+    """Refuse a directory without a collection, before it is opened for writing; one of an older format is one.
+
+    Raises:
+        CollectionNotFound: there is none.
+        CollectionCorrupt: the catalog is damaged.
+        CollectionError: another program or a newer nearkin wrote it.
+    """
+    layout = Layout(Path(path).expanduser())
+    _check_not_emptied(layout)
+    _check_there(layout)
+    database = Database(layout.catalog, read_only=True)
+    try:
+        migrations.check_ours(database)
+        with database.reading() as transaction:
+            found = migrations.version(transaction)
+        migrations.check_readable(found)
+        if found == 0:
+            raise _unfinished(path)
+    finally:
+        database.close()
+
+
+def _unfinished(path: str | Path) -> CollectionNotFound:
+    return CollectionNotFound(f"{path} holds no finished collection; ingest something into it first")
 
 
 def _check_there(layout: Layout) -> None:

@@ -111,6 +111,10 @@ class EncoderSpec:
         )
 
 
+# What the name of a space ends with while it is filled to take the place of another, and after another took its own.
+NEXT, OLD = "@next", "@old"
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """A named set of vectors made by one encoder or trainer. `key` is its number in the catalog."""
@@ -121,6 +125,14 @@ class Space:
     dim: int
     metric: Metric
     encoder: EncoderSpec
+
+    @property
+    def stands_for(self) -> str | None:
+        """Of a space that is to take another's place, or had it, the name of that one. It is asked by name only."""
+        for ending in (NEXT, OLD):
+            if self.name.endswith(ending) and len(self.name) > len(ending):
+                return self.name[: -len(ending)]
+        return None
 
 
 @dataclass(slots=True)  # not frozen, which takes several times as long to make: they are made by the thousand

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from search.catalog import compaction, edges, migrations, reads, thumbnails
+from search.catalog import compaction, edges, full_text, migrations, reads, thumbnails
 from search.catalog.database import Database, Transaction
 from search.failpoints import Step, reached
 from search.index import snapshot
@@ -86,6 +86,9 @@ def compact(layout: Layout, database: Database) -> dict[str, Json]:
     """Rewrite the vectors without the deleted ones, and give free space back."""
     before = size_on_disk(layout)
     dropped = compaction.compact(database)
+    damaged = bool(full_text.problems(database))
+    with database.writing() as transaction:
+        full_text.repair(transaction, damaged=damaged)
     reached(Step.COMPACT_DONE)
     _vacuum(database)
     return {"vectors_dropped": dropped, "bytes_before": before, "bytes_after": size_on_disk(layout)}

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.catalog import edges, reads, writes
+from search.catalog import edges, reads, succession, writes
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames
 from search.catalog.thumbnails import Thumbnail
@@ -162,6 +162,37 @@ class Writer:
                 if keys
                 else 0
             )
+
+    def take_over(self, current: Space, successor: Space) -> None:
+        """Let a space have the name of another, which is then the old one, as one commit.
+
+        What the successor holds beyond the current one is taken out of it.
+
+        Raises:
+            UnknownSpace: one of them is not there under its name any more.
+        """
+        with self._committing() as transaction:
+            beyond = succession.surplus(transaction, current, successor)
+            if len(beyond):
+                writes.withdraw(transaction, beyond, successor, keep_records=True)
+            succession.exchange(transaction, current, successor)
+
+    def changed(self, ids: Sequence[str]) -> dict[str, int]:
+        """The commit that last touched each of these records, of those that are there."""
+        with self._committing() as transaction:
+            return reads.changed_of(transaction, ids)
+
+    def wish_alike(self, space: Space, other: Space) -> None:
+        """Want of the index of a space what is wanted of another's."""
+        with self._committing() as transaction:
+            wanted = reads.wanted(transaction, other)
+            if wanted is not None:
+                writes.record_wanted(transaction, space, wanted)
+
+    def drop_space(self, space: Space) -> int:
+        """Drop a space with its vectors, as one commit; how many parts it had. Records stay."""
+        with self._committing() as transaction:
+            return succession.drop(transaction, space)
 
     @contextmanager
     def together(self) -> Iterator[None]:

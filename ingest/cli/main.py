@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli import graphs, verbs
-from search.cli import copies, serving, sorting, tuning
+from ingest.cli import graphs, migrating, verbs
+from search.cli import copies, evaluating, facets, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
 from search.version import __version__
@@ -18,8 +18,11 @@ app = asking.application("Finds the nearest kin of anything you have: texts, pic
 app.add_typer(verbs.app, name="ingest")
 asking_verbs.register(app)
 sorting.register(app)
+evaluating.register(app)
 graphs.register(app)
+facets.register(app)
 tuning.register(app)
+migrating.register(app)
 copies.register(app)
 serving.register(app)
 

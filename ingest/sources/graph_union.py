@@ -76,8 +76,9 @@ def _entries(graph: Graph, ids: tuple[str, ...]) -> Entries:
 
 def _compressed(ids: tuple[str, ...], entries: Entries, directed: bool) -> Graph:
     sources, targets, weights = entries
-    order = np.lexsort((targets, sources))
+    places = sources * len(ids) + targets
+    if (places[1:] < places[:-1]).any():
+        order = np.argsort(places, kind="stable")
+        targets, weights = targets[order], weights[order]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=len(ids)))]).astype(np.int64)
-    values = weights[order]
-    single = None if (values == 1).all() else values
-    return Graph(ids, indptr, targets[order].astype(np.int32), single, directed)
+    return Graph(ids, indptr, targets.astype(np.int32), None if (weights == 1).all() else weights, directed)

@@ -5,8 +5,23 @@ from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
 from ingest.verbs.learned_interactions import interactions
 from ingest.verbs.links import evaluate_links
+from ingest.verbs.migrating import Comparing, Migration, migrate, migrate_back, migrate_drop
 from ingest.verbs.pictures import images
 from ingest.verbs.predictions import predict
 from ingest.verbs.texts import text
 
-__all__ = ["EdgeFormat", "evaluate_links", "graph", "images", "interactions", "predict", "text", "vectors"]
+__all__ = [
+    "Comparing",
+    "EdgeFormat",
+    "Migration",
+    "evaluate_links",
+    "graph",
+    "images",
+    "interactions",
+    "migrate",
+    "migrate_back",
+    "migrate_drop",
+    "predict",
+    "text",
+    "vectors",
+]

@@ -117,7 +117,10 @@ def _graph(
 ) -> Graph:
     """The graph of entries by the keys of records; those of deleted ones are left out."""
     owners, targets, weights = entries
-    keys = np.unique(np.concatenate([owners, targets]))
+    named = np.zeros(int(max(owners.max(initial=0), targets.max(initial=0))) + 1, np.bool_)
+    named[owners] = True
+    named[targets] = True
+    keys = np.flatnonzero(named)
     ids = dict(
         transaction.sql(
             "select key, id from record where key in (select value from json_each(?))",
@@ -125,9 +128,9 @@ def _graph(
         ).fetchall()
     )
     order = sorted(ids, key=lambda key: ids[key])
-    number = np.full(len(keys), -1, np.int64)
-    number[np.searchsorted(keys, np.array(order, np.int64))] = np.arange(len(order))
-    sources, ends = (number[np.searchsorted(keys, some)] for some in (owners, targets))
+    number = np.full(len(named), -1, np.int64)
+    number[np.array(order, np.int64)] = np.arange(len(order))
+    sources, ends = number[owners], number[targets]
     there = (sources >= 0) & (ends >= 0)
     return from_entries(
         tuple(ids[key] for key in order), sources[there], ends[there], weights[there], directed=directed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from ingest.sources.graph_union import less, union
 from ingest.sync import Sync
 from ingest.verbs.graph_stored import (
     PREDICTED,
-    StoredGraph,
     added_to,
     from_origins,
     named,
@@ -132,9 +131,9 @@ def graph(
         known = None if there is None else there.spaces().get(space)
         if known is not None:
             check_trainable(known, spec)  # before all is learned for nothing
-        before = None if known is None or there is None else stored_graph(there.database, known)
+        added = {} if known is None or there is None else added_to(there.database, known)
         if known is not None and there is not None and not prune:
-            _one_graph(there, space, origin, before)
+            _one_graph(there, space, origin, added)
         sync = Sync(None if there is None else there.database, known, said)
         state = sync.sort(items)
         gone = sync.gone([origin])
@@ -147,7 +146,7 @@ def graph(
         progress = options.progress
         progress.begin("learning nodes", 0)
         with tally.timed("learn"):
-            whole = _Whole.of(there, known, read.graph, items, None if prune else before)
+            whole = _Whole.of(there, known, read.graph, items, {} if prune else added)
             matrix = trainer.fit(
                 whole.graph, progress=lambda done, total: progress.reached("learning nodes", done, total)
             )
@@ -183,9 +182,10 @@ class _Whole:
         space: Space | None,
         read: Graph,
         items: Sequence[Item],
-        before: StoredGraph | None,
+        added_from: Mapping[str, str],
     ) -> _Whole:
-        if before is None or space is None or not before.state.added:
+        before = stored_graph(collection.database, space) if space is not None and added_from else None
+        if before is None or space is None:
             return cls(read, items, read, None, None)
         if before.state.directed != read.directed:
             kind = "directed" if before.state.directed else "undirected"
@@ -219,8 +219,7 @@ def _nodes(read: GraphFile, origin: str) -> Iterator[Item]:
         yield Item(record, origin, plain if attributes is None else digest(attributes))
 
 
-def _one_graph(collection: Collection, space: str, origin: str, before: StoredGraph | None) -> None:
-    added = {} if before is None else before.state.added
+def _one_graph(collection: Collection, space: str, origin: str, added: Mapping[str, str]) -> None:
     origins = [one for one in collection.origins(space) if one not in added and not one.startswith(PREDICTED)]
     if origins and origins != [origin]:
         raise CollectionError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ingest.report import Options
 from ingest.verbs.graph_stored import settings_of, stored_graph
 from ingest.verbs.opening import DEFAULT
+from search.catalog import edges
 from search.collection import Collection
 from search.errors import QueryError, UnknownSpace
 from search.opening import open as open_collection
@@ -72,7 +73,8 @@ def _space(collection: Collection, name: str | None) -> Space:
     if name is not None and name not in spaces:
         raise UnknownSpace(f"there is no space '{name}'; see them with: nearkin info")
     asked = spaces.values() if name is None else [spaces[name]]
-    found = [one for one in asked if stored_graph(collection.database, one) is not None]
+    with collection.database.reading() as transaction:
+        found = [one for one in asked if edges.state(transaction, one) is not None]
     if not found:
         which = "no space" if name is None else f"space '{name}'"
         held = "holds edges" if name is None else "holds no edges"

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from search.catalog import checksums, reads
+from search.catalog import checksums, full_text, reads
 from search.catalog.database import Database, Transaction
 from search.errors import CollectionError
 from search.failpoints import Step, reached
@@ -141,8 +141,13 @@ def _fifth(transaction: Transaction) -> None:
     transaction.sql("create index edge_block_by_node on edge_block (space_key, layer, side, last)")
 
 
+def _sixth(transaction: Transaction) -> None:
+    """The words of the texts."""
+    full_text.lay_out(transaction)
+
+
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth, _fifth)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth)
 CURRENT = len(MIGRATIONS)
 
 

@@ -462,3 +462,12 @@ def changed_since(transaction: Transaction, commit_seq: int) -> Keys:
     """Keys of the records added or changed in commits later than this, ascending; deleted ones are not told."""
     rows = transaction.sql("select key from record where changed > ? order by key", (commit_seq,))
     return key_array(rows)
+
+
+def changed_of(transaction: Transaction, ids: Sequence[str]) -> dict[str, int]:
+    """The last commit that touched each of these records or its parts, of those that are there."""
+    return dict(
+        transaction.sql(
+            "select id, changed from record where id in (select value from json_each(?))", (listed(ids),)
+        )
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog import checksums, reads, thumbnails
+from search.catalog import checksums, full_text, reads, thumbnails
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import FieldNames, decoded, encoded
 from search.catalog.packing import pack
@@ -60,9 +60,15 @@ def create_space(
     transaction: Transaction, name: str, metric: Metric, encoder: EncoderSpec, probes: Vectors | None
 ) -> Space:
     """A new, empty space; the caller has made sure that there is none of this name."""
-    cursor = transaction.sql(
-        "insert into space (name, modality, dim, metric, encoder, probes) values (?, ?, ?, ?, ?, ?)",
+    # Not SQLite's choice, which is the number of a dropped space again: see succession.drop.
+    key = (
+        max(reads.state(transaction).spaces_seq, transaction.value("select coalesce(max(key), 0) from space"))
+        + 1
+    )
+    transaction.sql(
+        "insert into space (key, name, modality, dim, metric, encoder, probes) values (?, ?, ?, ?, ?, ?, ?)",
         (
+            key,
             name,
             encoder.modality.value,
             encoder.dim,
@@ -71,12 +77,12 @@ def create_space(
             None if probes is None else probes.astype("<f4").tobytes(),
         ),
     )
-    assert cursor.lastrowid is not None
-    _space_changed(transaction, cursor.lastrowid)
-    return Space(cursor.lastrowid, name, encoder.modality, encoder.dim, metric, encoder)
+    space_changed(transaction, key)
+    return Space(key, name, encoder.modality, encoder.dim, metric, encoder)
 
 
-def _space_changed(transaction: Transaction, key: int) -> None:
+def space_changed(transaction: Transaction, key: int) -> None:
+    """Give the row of a space its checksum, and let readers know."""
     row = transaction.sql(f"select {reads.SPACE} from space where key = ?", (key,)).fetchone()  # noqa: S608 - columns
     transaction.sql("update space set checksum = ? where key = ?", (checksums.of(row), key))
     counters = reads.state(transaction)
@@ -135,7 +141,7 @@ def put(
             "insert or ignore into field (name) values (?)", [(name,) for name in sorted(new_fields)]
         )
     if stored:
-        if written is not None:
+        if written is not None and written.stands_for is None:
             thumbnails.drop_outdated(transaction, [old.key for old in stored.values()], written)
         _drop_stale(transaction, records, stored, written, commit_seq)
     if pieces and pieces.thumbnails:
@@ -171,6 +177,8 @@ def _write_records(
     keys: list[int] = []
     fresh: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
+    before: list[tuple[int, str | None]] = []  # texts that change, as they were
+    after: list[tuple[int, str | None]] = []
     for record, metadata in zip(records, said, strict=True):
         old = stored.get(record.id)
         if old is None:
@@ -178,6 +186,8 @@ def _write_records(
             keys.append(key)
             row = (key, record.id, record.kind, record.uri, record.text, metadata or "{}")
             fresh.append((*row, commit_seq, checksums.of(row)))
+            if record.text:
+                after.append((key, record.text))
             continue
         keys.append(old.key)
         kind = record.kind
@@ -193,6 +203,9 @@ def _write_records(
             old.metadata if metadata is None else metadata,
         )
         changed.append((*now, commit_seq, checksums.of((old.key, record.id, *now)), old.key))
+        if record.text is not None and record.text != old.record.text:
+            before.append((old.key, old.record.text))
+            after.append((old.key, record.text))
     if fresh:
         transaction.many(
             "insert into record (key, id, kind, uri, text, metadata, changed, checksum) "
@@ -204,6 +217,8 @@ def _write_records(
             "update record set kind = ?, uri = ?, text = ?, metadata = ?, changed = ?, checksum = ? where key = ?",
             changed,
         )
+    full_text.drop(transaction, before)
+    full_text.add(transaction, after)
     return keys
 
 
@@ -352,9 +367,9 @@ def delete_records(transaction: Transaction, keys: Keys) -> int:
     listed = keys.tolist()
     drop_parts(transaction, listed, [space.key for space in reads.spaces(transaction).values()], commit_seq)
     reached(Step.COMMIT_VECTORS)
-    transaction.sql(
-        "delete from record where key in (select value from json_each(?))", (reads.listed(listed),)
-    )
+    those = ("key in (select value from json_each(?))", (reads.listed(listed),))
+    full_text.drop_all_of(transaction, *those)
+    transaction.sql(f"delete from record where {those[0]}", those[1])  # noqa: S608 - the condition above
     thumbnails.drop_pictureless(transaction, listed)
     reached(Step.COMMIT_RECORDS)
     count_on(transaction, replace(counters, commit_seq=commit_seq))
@@ -368,14 +383,17 @@ def withdraw(transaction: Transaction, keys: Keys, space: Space, *, keep_records
     counters = reads.state(transaction)
     commit_seq = counters.commit_seq + 1
     listed = reads.listed(keys.tolist())
-    drop_parts(transaction, keys.tolist(), [space.key], commit_seq)
+    # A space that is to take this one's place, or had it, must not keep alive what leaves here.
+    beside = [one.key for one in reads.spaces(transaction).values() if one.stands_for == space.name]
+    drop_parts(transaction, keys.tolist(), [space.key, *beside], commit_seq)
     reached(Step.COMMIT_VECTORS)
     if not keep_records:
-        transaction.sql(
-            "delete from record where key in (select value from json_each(?)) "
-            "and not exists (select 1 from part where part.record_key = record.key)",
-            (listed,),
+        homeless = (
+            "key in (select value from json_each(?)) "
+            "and not exists (select 1 from part where part.record_key = record.key)"
         )
+        full_text.drop_all_of(transaction, homeless, (listed,))
+        transaction.sql(f"delete from record where {homeless}", (listed,))  # noqa: S608 - the condition above
     thumbnails.drop_pictureless(transaction, keys.tolist())
     transaction.sql(
         "update record set changed = ? where key in (select value from json_each(?))", (commit_seq, listed)
@@ -390,20 +408,20 @@ def record_snapshot(transaction: Transaction, space: Space, snapshot: Mapping[st
     """Vouch for an index file, or for none."""
     said = None if snapshot is None else json.dumps(dict(snapshot))
     transaction.sql("update space set snapshot = ? where key = ?", (said, space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)
 
 
 def record_tuning(transaction: Transaction, space: Space, tuning: Mapping[str, Json]) -> None:
     """Keep the search effort chosen for the space's index and the recall measured with it."""
     said = json.dumps({**tuning, "measured_at": datetime.now(UTC).isoformat(timespec="seconds")})
     transaction.sql("update space set tuning = ? where key = ?", (said, space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)
 
 
 def record_wanted(transaction: Transaction, space: Space, wanted: Mapping[str, Json]) -> None:
     """Keep what the user asks of the space's index."""
     transaction.sql("update space set wanted = ? where key = ?", (json.dumps(dict(wanted)), space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)
 
 
 def record_queries(transaction: Transaction, space: Space, queries: Vectors) -> None:
@@ -416,4 +434,4 @@ def record_queries(transaction: Transaction, space: Space, queries: Vectors) -> 
 def respecify(transaction: Transaction, space: Space, encoder: EncoderSpec) -> None:
     """Replace the spec of a space whose vectors are all about to be replaced; the width stays."""
     transaction.sql("update space set encoder = ? where key = ?", (json.dumps(encoder.to_json()), space.key))
-    _space_changed(transaction, space.key)
+    space_changed(transaction, space.key)

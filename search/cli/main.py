@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, graphs, output, serving, sorting, tuning, verbs
+from search.cli import copies, evaluating, facets, graphs, output, serving, sorting, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -111,7 +111,9 @@ def run(arguments: list[str] | None = None) -> None:
     app = application("Asks a collection: search, recommend, get and their kin.")
     verbs.register(app)
     sorting.register(app)
+    evaluating.register(app)
     graphs.register(app)
+    facets.register(app)
     tuning.register(app)
     copies.register(app)
     serving.register(app)

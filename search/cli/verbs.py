@@ -94,13 +94,48 @@ def search(
     context: ContextOption = 0,
     rerank: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="M", help="Compare the first hits again, token by token: maxsim."),
+        typer.Option(
+            metavar="M",
+            help="Compare the first hits again: maxsim (token by token), or a cross-encoder by name or folder.",
+        ),
     ] = None,
     rerank_depth: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
             metavar="N", help="How many of the first hits are compared again, k at least.", show_default="100"
         ),
+    ] = None,
+    hybrid: Annotated[
+        bool,
+        typer.Option(
+            "--hybrid", help='Look for the words themselves too: words, "phrases" and beginnings*, by BM25.'
+        ),
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Ask all spaces that can answer, their scores made comparable."),
+    ] = False,
+    boost: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="EXPR",
+            help='Add to the score, over fields: "log(1 + sales) * 0.1 - age_days(date) / 365".',
+        ),
+    ] = None,
+    min_score: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="X", help="Leave out hits below this score."),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option(metavar="D", help="0: relevance alone; 1: difference alone.")
+    ] = 0.0,
+    group_by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FIELD", help="Only the best hit for each value of this field."),
+    ] = None,
+    offset: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Pass over so many hits, for a page; 0 for the first one."),
     ] = None,
     explain: ExplainOption = False,
     html: HtmlOption = None,
@@ -122,6 +157,13 @@ def search(
             context=context,
             rerank=rerank,
             rerank_depth=rerank_depth,
+            hybrid=hybrid,
+            calibrate=calibrate,
+            boost=boost,
+            min_score=min_score,
+            diversity=diversity,
+            group_by=group_by,
+            offset=offset,
             explain=explain,
         )
         if html is not None:
@@ -165,6 +207,20 @@ def recommend(
         typer.Option("--space", metavar="S[=WEIGHT]", help="A space to look at; repeat for more."),
     ] = None,
     diversity: Annotated[float, typer.Option(help="0: relevance alone; 1: difference alone.")] = 0.0,
+    strategy: Annotated[
+        str, typer.Option(help="average, best (near any one like) or linear (a model learned on the spot).")
+    ] = "average",
+    pair: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID,ID", help="Nearer to the first than to the second; repeat for more."),
+    ] = None,
+    exclude: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ID", help="A record that is not to come back; repeat for more."),
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Make the scores of the spaces comparable first.")
+    ] = False,
     explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -181,12 +237,23 @@ def recommend(
             where=where,
             spaces=_weighted(space, "--space") if space else None,
             diversity=diversity,
+            strategy=strategy,
+            pairs=[_pair(one) for one in pair or []],
+            exclude=exclude or [],
+            calibrate=calibrate,
             explain=explain,
         )
     if as_json:
         output.document([hit.to_json() for hit in found])
     else:
         output.hits(found, explain=explain)
+
+
+def _pair(said: str) -> tuple[str, str]:
+    near, comma, far = said.partition(",")
+    if not comma or not near or not far:
+        raise typer.BadParameter(f"'{said}' is no pair; write --pair ID,ID", param_hint="--pair")
+    return near, far
 
 
 def _weighted(said_of: list[str], option: str) -> dict[str, float]:
@@ -359,7 +426,9 @@ def _measure(models: list[str] | None, device: str, precision: str) -> None:
 
 def must_exist(collection: Path) -> None:
     """Raise CollectionNotFound, without making anything, where there is no collection."""
-    opened(collection).close()
+    from search.opening import must_exist
+
+    must_exist(collection)
 
 
 def register(app: typer.Typer) -> None:

@@ -178,7 +178,7 @@ def _told(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars of transformers: half a second of one, and not only on terminals."""
     from transformers.utils import logging
 
@@ -228,7 +228,7 @@ def _builder(checkpoint: Checkpoint, device: torch.device) -> tuple[Callable[[to
     from search.encoders.text_transformers import load_network, load_tokenizer
 
     def build(dtype: torch.dtype) -> Network:
-        with _quiet():
+        with quiet():
             return load_network(checkpoint, device, dtype)
 
     return build, tokens or tokens_from_transformers(checkpoint, load_tokenizer(checkpoint))
@@ -277,7 +277,7 @@ def _foreign(
         raise ModelError(
             f"{checkpoint.name} has no layers or pooling to choose; leave --layer and --pooling out"
         )
-    with _quiet():
+    with quiet():
         model: Any = ForeignModel(checkpoint, device)
     tokens = tokens_from_transformers(checkpoint, model.tokenizer)
     model.to(dtype)

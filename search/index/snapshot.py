@@ -79,7 +79,7 @@ def _written(layout: Layout, catalog_uuid: str, space: Space, rows: Rows, struct
     reached(Step.SNAPSHOT_BEGUN)
     layout.indexes.mkdir(exist_ok=True)
     sync_directory(layout.root)  # or the directory itself could be gone after a power loss
-    label = {"collection": catalog_uuid, "space": space.name, "n": structure.n}
+    label = {"collection": catalog_uuid, "space": space.name, "key": space.key, "n": structure.n}
     head, content = _MAGIC + json.dumps(label).encode() + b"\n", structure.to_bytes()
     digest = hashlib.sha256(head)
     digest.update(content)
@@ -127,7 +127,9 @@ def read(
         raise CollectionCorrupt(f"the index {path} does not match its checksum; it will be built again")
     end = content.index(b"\n", len(_MAGIC))
     named = json.loads(content[len(_MAGIC) : end])
-    if (named["collection"], named["space"]) != (catalog_uuid, space.name):
+    # By its number, which stays when the space gets another name; the first snapshots have the name alone.
+    same = named["key"] == space.key if "key" in named else named["space"] == space.name
+    if named["collection"] != catalog_uuid or not same:
         raise CollectionCorrupt(f"the index {path} belongs to another collection; it will be built again")
     if snapshot.n > len(rows) or _rows_digest(rows, snapshot.n) != snapshot.rows_sha256:
         raise CollectionCorrupt(f"the index {path} is of other rows; it will be built again")

@@ -88,7 +88,7 @@ def tuned(
     reached = False
     for effort in structure.efforts:
         found = index.search(queries, _K, effort=effort)
-        share = _recall_of_each(found.scores, truth.scores)
+        share = recall_of_each(found.scores, truth.scores)
         reached = interval(share)[0] >= target
         if reached:
             break
@@ -110,7 +110,7 @@ def _sample(rows: Rows, metric: Metric, affordable: int, real: Vectors | None) -
     return (unit_rows(queries) if metric is Metric.COSINE else queries), "perturbed rows"
 
 
-def _recall_of_each(found: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float64]:
+def recall_of_each(found: NDArray[np.float32], truth: NDArray[np.float32]) -> NDArray[np.float64]:
     """The share of each query's hits that score no worse than the k-th of the truth: so ties count as found."""
     worst = truth[:, -1:]
     slack = 1e-5 * np.maximum(np.abs(worst), 1e-3)  # the two sum in another order

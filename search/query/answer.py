@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search.errors import QueryError
 from search.query.ask import Asker, vectors
+from search.query.examples import Examples
 from search.query.request import Options, given_ways, pictures, region_in, texts
 from search.query.request import weights as weights_of
+from search.query.rerank import DEPTH
+from search.query.shape import PLAIN, shaped
 from search.types import Hit
 
 
@@ -40,16 +43,54 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
         raise QueryError(
             f"rerank compares words with words, not by {' and '.join(ways)}; ask in words, or leave it out"
         )
+    if options.hybrid and ways != ["text"]:
+        raise QueryError(
+            f"hybrid looks for words, and the question is by {' and '.join(ways)}; ask in words, or leave it out"
+        )
+    if options.calibrate and (options.hybrid or options.rerank is not None):
+        other = "hybrid" if options.hybrid else "rerank"
+        raise QueryError(
+            f"calibrate puts the scores of several spaces together, and {other} asks one; leave one out"
+        )
+    if options.calibrate and options.effort is not None:
+        raise QueryError("over several spaces it is not said how hard an index looks; leave effort out")
     if options.effort is not None and (len(ways) > 1 or ways == ["like"]):
         raise QueryError(f"by {' and '.join(ways)} it is not said how hard an index looks; leave effort out")
-    image = region_in(image, question.region)
-    if len(ways) > 1 or question.weights is not None:
+    question = replace(question, image=region_in(image, question.region))
+    if options.shape == PLAIN:
+        return _answers(asker, question, options)
+    asker.check_fields(options.shape.fields)
+    several = _is_batch(question, ways)
+
+    def ask(k: int) -> list[list[Hit]]:
+        found: Any = _answers(asker, question, replace(options, k=k, shape=PLAIN))
+        return found if several else [found]
+
+    compared = None if options.rerank is None else options.rerank_depth or DEPTH
+    answers = shaped(ask, options.shape, options.k, compared, asker.vectors_of_hits)
+    return answers if several else answers[0]
+
+
+def _is_batch(question: Question, ways: Sequence[str]) -> bool:
+    """Whether several questions were put, each to have its own hits."""
+    if ways == ["text"]:
+        return not isinstance(question.query, str)
+    if ways == ["image"]:
+        return isinstance(question.image, list | tuple)
+    return ways == ["vector"] and question.weights is None and not vectors(question.vector)[0]
+
+
+def _answers(asker: Asker, question: Question, options: Options) -> list[Hit] | list[list[Hit]]:
+    """The hits as they are found."""
+    query, image, like, vector = question.query, question.image, question.like, question.vector
+    ways = given_ways(query, image, like, vector)
+    if len(ways) > 1 or question.weights is not None or (options.calibrate and ways != ["like"]):
         from search.query.mix import mixed
 
         mix = mixed(query, image, like, vector, question.weights)
         return asker.mixed(mix, question.space, options)
     if ways == ["like"]:
-        return asker.recommend([str(like)], [], weights_of(question.space), 0.0, options)
+        return asker.recommend(Examples({str(like): 1.0}), weights_of(question.space), 0.0, options)
     if ways == ["vector"]:
         single, rows = vectors(vector)
         answers = asker.by_vector(rows, question.space, options)

@@ -18,19 +18,23 @@ from search.errors import CollectionError, QueryError, UnknownRecord
 from search.index.contract import Allowed
 from search.index.view import Look
 from search.query import plan, rerank, run
+from search.query.examples import Examples, taste_of
 from search.query.follow import Views
+from search.query.hybrid import HybridAsking
+from search.query.keywords import Keywords
 from search.query.lately import Lately
 from search.query.personal import Users, Who, because, is_personal, personal
 from search.query.queries import Queries
-from search.query.recommend import Taste, recommend, taste
+from search.query.recommend import Taste, middle, recommend
 from search.query.request import Options
 from search.query.words import TOKENS, WordsOfMany
-from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Place, Record, Sense, Space
+from search.types import Duplicates, EncoderSpec, Hit, Json, Labelling, Record, Sense, Space
 from search.uncollected import uncollected
-from search.vectors import Keys, Vectors, as_floats, checked, prepared
+from search.vectors import Keys, Vectors, as_floats, checked, prepared, unit_rows
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
+    from search.encoders.cross import CrossEncoder
     from search.query.duplicates import Sought, Told
     from search.query.label import Task
     from search.query.matches import Matches
@@ -55,7 +59,7 @@ def vectors(vector: Any) -> tuple[bool, Vectors]:
     return False, checked(given, what="the query vectors")
 
 
-class Asker:
+class Asker(HybridAsking):
     """Asks the spaces of one collection; keeps the encoders it has loaded."""
 
     def __init__(self, database: Database, views: Views, device: str, precision: str) -> None:
@@ -63,13 +67,15 @@ class Asker:
         self._views = views
         self._device, self._precision = device, precision
         self._encoders: dict[int, tuple[EncoderSpec, Encoder]] = {}
+        self._cross: dict[str, CrossEncoder] = {}
         self._loading = threading.Lock()
-        self._words: dict[int, tuple[Encoder, WordsOfMany]] = {}
+        self._words: dict[int, tuple[Encoder, Space, WordsOfMany]] = {}
         self._matches: Matches | None = None  # made with the first filter
         # The counters as last read, and whether they were the same the time before: then a glimpse is worth a try.
         self._remembered: tuple[Row, State] | None = None
         self._steady = False
         self._lately = Lately()
+        self.keywords = Keywords()
         self._users = Users()
         self.real = Queries()
 
@@ -103,6 +109,12 @@ class Asker:
         state = State(*row[:-1])
         self._remembered, self._steady = (row, state), False
         return state
+
+    def looked(self, space: Space, question: Callable[[Transaction, Look], Answer]) -> Answer:
+        """The answer to a question about the rows of a space, as of one commit."""
+        return self._read(
+            lambda transaction, state: question(transaction, self._views.look(transaction, state, space))
+        )
 
     def encoder(self, space: Space) -> Encoder:
         """The encoder that made the space, checked against what it gave then.
@@ -138,31 +150,47 @@ class Asker:
         encoder = self.encoder(chosen)
         first = options
         if again is not None:
-            interacting = rerank.late_interaction(encoder, chosen.name)
+            if again is rerank.Rerank.MAXSIM:
+                interacting = rerank.late_interaction(encoder, chosen.name)
+            else:
+                cross = self._cross_encoder(str(options.rerank))
             first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
-        if len(items) == 1 and isinstance(items[0], str):
+        if options.hybrid:
+            found = self.by_words_too([str(one) for one in items], chosen, first)
+        elif len(items) == 1 and isinstance(items[0], str):
             found = [self._words_of_many(chosen, encoder).ask(items[0], first)]
         else:
             queries, encoding_s = self._encoded(items, chosen, encoder)
             found = self._found(chosen, queries, first, encoding_s)
         if again is None:
             return found
-        return rerank.by_maxsim(
-            interacting, [str(one) for one in items], found, options.k, explain=options.explain
-        )
+        words = [str(one) for one in items]
+        if again is rerank.Rerank.MAXSIM:
+            return rerank.by_maxsim(interacting, words, found, options.k, explain=options.explain)
+        return rerank.by_cross_encoder(cross, words, found, options.k, explain=options.explain)
+
+    def _cross_encoder(self, name: str) -> CrossEncoder:
+        with self._loading:
+            if name not in self._cross:
+                from search.encoders.cross import CrossEncoder
+
+                self._cross[name] = CrossEncoder.from_name(
+                    name, device=self._device, precision=self._precision
+                )
+            return self._cross[name]
 
     def _words_of_many(self, space: Space, encoder: Encoder) -> WordsOfMany:
         """Where the words that several threads ask of a space at once are answered together."""
         with self._loading:
             held = self._words.get(space.key)
-            if held is None or held[0] is not encoder:
+            if held is None or held[0] is not encoder or held[1] != space:
                 made = WordsOfMany(
                     lambda words: self._encoded(words, space, encoder),
                     lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
                     getattr(encoder, "max_tokens", TOKENS),
                 )
-                held = self._words[space.key] = (encoder, made)
-            return held[1]
+                held = self._words[space.key] = (encoder, space, made)
+            return held[2]
 
     def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
         """The queries (n, dim), and how many seconds they took."""
@@ -177,6 +205,39 @@ class Asker:
             lambda transaction, state: self._nearest(transaction, state, space, queries, options, encoding_s),
             by_glimpse=options.plain,
         )
+
+    def check_fields(self, names: Sequence[str]) -> None:
+        """Refuse names that are no field of any record.
+
+        Raises:
+            QueryError: one is none.
+        """
+        known = self._read(lambda transaction, _: reads.fields(transaction)) if names else []
+        for name in names:
+            if name not in known:
+                raise QueryError(
+                    f"no record has a field '{name}'; there are: {', '.join(known) or 'none yet'}"
+                )
+
+    def vectors_of_hits(self, hits: Sequence[Hit]) -> Vectors:
+        """Unit rows (n, sum of dims) of the records, each in the space it was found in; zeros where it is gone."""
+
+        def question(transaction: Transaction, state: State) -> Vectors:
+            keys = reads.keys_of(transaction, [hit.id for hit in hits])
+            spaces = self._views.spaces(transaction, state)
+            blocks = []
+            for name in dict.fromkeys(hit.space for hit in hits):
+                space = plan.named(spaces, name)
+                block = np.zeros((len(hits), space.dim), np.float32)
+                look = self._views.look(transaction, state, space)
+                parts = reads.parts_of(transaction, space, keys.values())
+                for row, hit in enumerate(hits):
+                    if hit.space == name and (there := parts.get(keys.get(hit.id, -1))):
+                        block[row] = middle(look, there)
+                blocks.append(unit_rows(block))
+            return np.concatenate(blocks, axis=1)
+
+        return self._read(question)
 
     def by_vector(self, queries: Vectors, space: str | None, options: Options) -> list[list[Hit]]:
         """Hits for given vectors, a list for each."""
@@ -329,57 +390,48 @@ class Asker:
         return told, label.records(task, shown, told)
 
     def recommend(
-        self,
-        likes: Sequence[str],
-        dislikes: Sequence[str],
-        weights: Mapping[str, float] | None,
-        diversity: float,
-        options: Options,
+        self, given: Examples, weights: Mapping[str, float] | None, diversity: float, options: Options
     ) -> list[Hit]:
         """Hits near the likes and far from the dislikes."""
         return self._read(
-            lambda transaction, state: self._recommend(
-                transaction, state, likes, dislikes, weights, diversity, options
-            )
+            lambda transaction, state: self._recommend(transaction, state, given, weights, diversity, options)
         )
 
     def _recommend(
         self,
         transaction: Transaction,
         state: State,
-        likes: Sequence[str],
-        dislikes: Sequence[str],
+        given: Examples,
         weights: Mapping[str, float] | None,
         diversity: float,
         options: Options,
     ) -> list[Hit]:
-        keys = reads.keys_of(transaction, [*likes, *dislikes])
-        unknown = list(dict.fromkeys(id for id in [*likes, *dislikes] if id not in keys))
+        keys = reads.keys_of(transaction, given.ids)
+        unknown = [id for id in given.ids if id not in keys]
         if unknown:
             raise UnknownRecord(f"no record has the id {_names(unknown)}; look it up with: nearkin get")
         spaces = self._views.spaces(transaction, state)
-        examples = (likes, dislikes)
-        tastes, homeless = [], dict.fromkeys(likes)
-        for name, weight in (weights or dict.fromkeys(spaces, 1.0)).items():
+        tastes, homeless = [], dict.fromkeys(given.likes)
+        for name, weight in (weights or dict.fromkeys(plan.standing(spaces), 1.0)).items():
             space = plan.named(spaces, name)
-            parts = reads.parts_of(transaction, space, keys.values())
-            liked, disliked = ([parts.get(keys[id], []) for id in some] for some in examples)
-            for id, there in zip(likes, liked, strict=True):
-                if there:
-                    homeless.pop(id, None)
-            if any(liked):
-                look = self._views.look(transaction, state, space)
-                tastes.append(taste(space, look, weight, liked, disliked))
+            there = reads.parts_of(transaction, space, keys.values())
+            parts = {id: there[key] for id, key in keys.items() if key in there}
+            for id in parts:
+                homeless.pop(id, None)
+            look = self._views.look(transaction, state, space)
+            if (wanted := taste_of(space, look, weight, given, parts)) is not None:
+                tastes.append(wanted)
         if homeless:
             place = "the spaces asked" if weights else "any space"
             raise UnknownRecord(
                 f"{_names(homeless)} has no vector in {place}; ingest it there, or leave it out"
             )
-        found = self._best(transaction, state, tastes, list(keys.values()), diversity, options)
+        left_out = {*keys.values(), *reads.keys_of(transaction, given.exclude).values()}
+        found = self._best(transaction, state, tastes, list(left_out), diversity, options)
         if options.explain:
             from search.query.why import explained
 
-            liked_keys = {id: keys[id] for id in likes}
+            liked_keys = {id: keys[id] for id in given.likes}
             found = explained(transaction, found, liked_keys, [taste.space for taste in tastes])
         return found
 
@@ -395,46 +447,9 @@ class Asker:
 
         return self._read(question)
 
-    def neighbours(self, id: str, space: str | None, k: int | None) -> list[Hit]:
-        """The records beside a node of a graph."""
-        from search.query import graph
-
-        def question(transaction: Transaction, state: State) -> list[Hit]:
-            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
-            return graph.beside(transaction, chosen, kin, id, k)
-
-        return self._read(question)
-
-    def map(self, space: str | None, options: Options, method: str, drawn: tuple[int, int]) -> list[Place]:
-        """The records of a space in the plane; `drawn` is the seed, and how many at most."""
-        from search.query import duplicates, places
-        from search.query.one_each import OneEach, one_each
-
-        def read(transaction: Transaction, state: State) -> tuple[OneEach, dict[int, Shown]]:
-            chosen = duplicates.space_of(self._views.spaces(transaction, state), space)
-            matching = None
-            if options.where is not None:
-                matching = self._matching().keys(transaction, state, options.where)
-            given = one_each(transaction, self._views.look(transaction, state, chosen), matching)
-            given = places.sample(given, *drawn)
-            return given, duplicates.shown_of(transaction, given.record_keys.tolist())
-
-        return places.placed(*self._read(read), method, drawn[0])
-
-    def links(self, id: str, space: str | None, options: Options, seed: int) -> list[Hit]:
-        """The records that a node of a graph is likely to lack an edge to."""
-        from search.query import graph, links
-        from search.query.why import explained
-
-        def question(transaction: Transaction, state: State) -> list[Hit]:
-            chosen, kin = graph.of_spaces(transaction, self._views.spaces(transaction, state), space)
-            key = graph.key_of(transaction, id)
-            look = self._views.look(transaction, state, chosen)
-            found = links.missing(transaction, look, kin, key, options.k, seed, id)
-            hits = run.hits(transaction, self._lately, [found], chosen.name, pieces=look.pieces)[0]
-            return explained(transaction, hits, {id: key}, [chosen]) if options.explain else hits
-
-        return self._read(question)
+    def read(self, question: Callable[[Transaction, State, Views], Answer]) -> Answer:
+        """The answer to a question that is put together elsewhere, from one read transaction."""
+        return self._read(lambda transaction, state: question(transaction, state, self._views))
 
     def mixed(self, mix: Mix, space: str | None, options: Options) -> list[Hit]:
         """Hits near what was given in several ways together."""
@@ -474,7 +489,7 @@ class Asker:
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
-        chosen = recommend(tastes, options.k, matching, excluded, diversity)
+        chosen = recommend(tastes, options.k, matching, excluded, diversity, calibrate=options.calibrate)
         said = None
         if options.explain:
             said = [[{"scores": scores, "plans": chosen.plans, **(told or {})} for scores in chosen.scores]]

@@ -74,6 +74,7 @@ def space_of(spaces: Mapping[str, Space], name: str | None) -> Space:
     """
     if name is not None:
         return plan.named(spaces, name)
+    spaces = plan.standing(spaces)
     pictures = [space for space in spaces.values() if space.modality is Modality.IMAGE]
     able = pictures if len(pictures) == 1 else list(spaces.values())
     if len(able) == 1:

@@ -57,6 +57,10 @@ class Views:
         if seq != state.spaces_seq:
             spaces = reads.spaces(transaction)
             self._spaces = (state.spaces_seq, spaces)
+            there = {space.key for space in spaces.values()}
+            with self._lock:  # what was dropped is not held any longer
+                for key in self._views.keys() - there:
+                    del self._views[key]
         return spaces
 
     def look(self, transaction: Transaction, state: State, space: Space) -> Look:

@@ -1,4 +1,4 @@
-"""Answers from the edges of a graph: which space is asked, and who stands beside a node."""
+"""Answers from the edges of a graph: which space is asked, who stands beside a node, and who might."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import numpy as np
 from search.catalog import reads
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import decoded
+from search.catalog.reads import State
 from search.errors import QueryError, UnknownRecord, UnknownSpace
+from search.query import run
+from search.query.follow import Views
+from search.query.lately import Lately
+from search.query.links import missing
 from search.query.plan import named
-from search.query.why import Kin, kin_of
+from search.query.request import Options
+from search.query.why import Kin, explained, kin_of
 from search.types import Hit, Space
 
 
@@ -37,6 +43,23 @@ def of_spaces(transaction: Transaction, spaces: Mapping[str, Space], name: str |
     return found[0]
 
 
+def links(
+    transaction: Transaction,
+    state: State,
+    views: Views,
+    asked: tuple[str, str | None, int],
+    options: Options,
+) -> list[Hit]:
+    """The nodes that a node is likely to lack an edge to; `asked` is its id, the space, and the seed."""
+    id, name, seed = asked
+    space, kin = of_spaces(transaction, views.spaces(transaction, state), name)
+    key = key_of(transaction, id)
+    look = views.look(transaction, state, space)
+    found = missing(transaction, look, kin, key, (options.k, seed), id)
+    hits = run.hits(transaction, Lately(), [found], space.name, pieces=look.pieces)[0]
+    return explained(transaction, hits, {id: key}, [space]) if options.explain else hits
+
+
 def key_of(transaction: Transaction, id: str) -> int:
     """The key of a record.
 
@@ -51,8 +74,12 @@ def key_of(transaction: Transaction, id: str) -> int:
     return found[id]
 
 
-def beside(transaction: Transaction, space: Space, kin: Kin, id: str, k: int | None) -> list[Hit]:
-    """The neighbours of a node as hits, those with the heaviest edges first; `k` None takes all."""
+def neighbours(
+    transaction: Transaction, state: State, views: Views, asked: tuple[str, str | None], k: int | None
+) -> list[Hit]:
+    """The neighbours of a node, those with the heaviest edges first; `asked` is its id and the space, `k` None all."""
+    id, name = asked
+    space, kin = of_spaces(transaction, views.spaces(transaction, state), name)
     node = key_of(transaction, id)
     keys, weights = kin.around(node)
     order = np.lexsort((keys, -weights))[:k]

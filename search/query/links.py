@@ -21,6 +21,8 @@ EXAMPLES = 20_000  # edges that the regression is learned from, beside as many p
 _SMALL = 500_000  # edges up to which all are read, so that no pair with an edge is taken for one without
 _DRAWN = 8  # pairs drawn for each that is wanted, at most: in a dense graph most have an edge
 _MOST_ITERATIONS = 1_000
+# The inverse of the penalty for each example: vectors know the edges that they were learned from too well.
+_EASE = 12.0
 
 Pairs = NDArray[np.int64]  # (n, 2)
 
@@ -57,17 +59,21 @@ def learned(left: Vectors, right: Vectors, linked: NDArray[np.bool_]) -> Linker:
     from sklearn.linear_model import LogisticRegression
 
     products = (left * right).astype(np.float64) * left.shape[1]
-    found = LogisticRegression(max_iter=_MOST_ITERATIONS).fit(products, linked)
+    regression = LogisticRegression(C=_EASE / len(products), max_iter=_MOST_ITERATIONS)
+    found = regression.fit(products, linked)
     return Linker(found.coef_[0], float(found.intercept_[0]))
 
 
-def missing(transaction: Transaction, look: Look, kin: Kin, like: int, k: int, seed: int, name: str) -> Found:
-    """The k nodes that a node is likeliest to lack an edge to, best first.
+def missing(
+    transaction: Transaction, look: Look, kin: Kin, like: int, drawn: tuple[int, int], name: str
+) -> Found:
+    """The nodes that a node is likeliest to lack an edge to, best first; `drawn` is how many, and the seed.
 
     Raises:
         UnknownRecord: the node has no vector in the space.
         QueryError: there are no examples to learn from.
     """
+    k, seed = drawn
     nodes = one_each(transaction, look)
     at = int(np.searchsorted(nodes.record_keys, like))
     if at == len(nodes.record_keys) or nodes.record_keys[at] != like:

@@ -87,7 +87,7 @@ def takers(spaces: Mapping[str, Space], name: str | None, way: Asked) -> list[Sp
     """
     if name is not None:
         return [plan.space_for(spaces, name, way)]
-    able = [space for space in spaces.values() if way in space.encoder.accepts]
+    able = [space for space in plan.standing(spaces).values() if way in space.encoder.accepts]
     # Words in their context have to be marked in the query; who means them names the space.
     plain = [space for space in able if space.encoder.family != CONTEXTUAL_WORDS]
     return plain or [plan.space_for(spaces, None, way)]

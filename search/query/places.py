@@ -6,12 +6,39 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from search.catalog.database import Transaction
 from search.catalog.metadata_text import decoded
-from search.catalog.reads import Shown
+from search.catalog.reads import Shown, State
 from search.errors import QueryError
 from search.maps.projection import chosen, projected
-from search.query.one_each import OneEach
+from search.query.duplicates import shown_of, space_of
+from search.query.follow import Views
+from search.query.one_each import OneEach, one_each
 from search.types import Place
+
+
+def drawn(
+    transaction: Transaction,
+    state: State,
+    views: Views,
+    asked: tuple[str | None, str | None],
+    bounds: tuple[int, int],
+) -> tuple[OneEach, Mapping[int, Shown]]:
+    """The vectors to draw, and what is shown of their records.
+
+    `asked` is the space and the condition, `bounds` the seed and how many at most.
+    """
+    name, where = asked
+    space = space_of(views.spaces(transaction, state), name)
+    matching = None
+    if where is not None:
+        from search.query.matches import (
+            Matches,
+        )  # with SQLAlchemy, which a question without a filter does without
+
+        matching = Matches().keys(transaction, state, where)
+    given = sample(one_each(transaction, views.look(transaction, state, space), matching), *bounds)
+    return given, shown_of(transaction, given.record_keys.tolist())
 
 
 def sample(given: OneEach, seed: int, most: int) -> OneEach:

@@ -86,6 +86,11 @@ def named(spaces: Mapping[str, Space], name: str) -> Space:
     return spaces[name]
 
 
+def standing(spaces: Mapping[str, Space]) -> dict[str, Space]:
+    """Those that are asked without being named: not those that stand beside another for a change of model."""
+    return {name: space for name, space in spaces.items() if space.stands_for is None}
+
+
 def space_for(spaces: Mapping[str, Space], name: str | None, kind: str) -> Space:
     """The space that answers a question put in `kind` ("text" or "image").
 
@@ -101,7 +106,7 @@ def space_for(spaces: Mapping[str, Space], name: str | None, kind: str) -> Space
                 f"ask it by {_ways(space)}, or name another space"
             )
         return space
-    able = [space for space in spaces.values() if kind in space.encoder.accepts]
+    able = [space for space in standing(spaces).values() if kind in space.encoder.accepts]
     if not able:
         hint = (
             "; ".join(f"'{space.name}' by {_ways(space)}" for space in spaces.values()) or "it is still empty"
@@ -127,7 +132,7 @@ def space_of_vector(spaces: Mapping[str, Space], name: str | None, dim: int) -> 
                 f"the vector has {dim} numbers where space '{name}' has {space.dim}; use its own model"
             )
         return space
-    able = [space for space in spaces.values() if space.dim == dim]
+    able = [space for space in standing(spaces).values() if space.dim == dim]
     if not able:
         widths = ", ".join(f"'{space.name}' has {space.dim}" for space in spaces.values()) or "there are none"
         raise UnknownSpace(f"no space has vectors of {dim} numbers ({widths}); check the vector")

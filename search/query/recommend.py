@@ -16,17 +16,44 @@ from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
 
 _SHORTLIST = 20  # candidates taken from each space for each hit wanted, where a space is not scanned whole
 _LEAST = 500
+_USUAL = 1000  # rows that say which scores are usual in a space
+_LEAST_SPREAD = 1e-6
 _POOL = 5  # candidates looked at for each hit wanted when the hits are to be diverse
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What the examples say in one space: the sum of the likes' unit vectors less that of the dislikes."""
+    """What is asked of one space: a vector, or several of which the nearest counts.
+
+    `unlike` are vectors of which the nearest counts against a record, and `pairs` (n, 2, dim) vectors of which it
+    should be nearer to the first than to the second.
+    """
 
     space: Space
     look: Look
     weight: float
-    query: Vectors  # (1, dim), of unit length under the cosine
+    query: Vectors  # (n, dim); one of them is of unit length under the cosine
+    unlike: Vectors | None = None  # (m, dim)
+    pairs: Vectors | None = None
+
+    def scores(self, matrix: Vectors) -> NDArray[np.float32]:
+        """Of each row (n,): how near it is, less what counts against it."""
+        found = similarity(matrix, self.query, self.space.metric).max(axis=0)
+        if self.unlike is not None:
+            found = found - np.maximum(similarity(matrix, self.unlike, self.space.metric).max(axis=0), 0)
+        if self.pairs is not None:
+            for pair in self.pairs:
+                near, far = similarity(matrix, pair, self.space.metric)
+                found = found + np.minimum(near - far, 0)
+        return np.asarray(found, dtype=np.float32)
+
+    def usual(self) -> tuple[float, float]:
+        """Mean and deviation of its scores over records at large: up to 1,000 rows, evenly spaced."""
+        rows = self.look.rows
+        every = np.arange(len(rows)) if rows.living is None else rows.living.positions
+        some = every[np.unique(np.linspace(0, len(every) - 1, min(_USUAL, len(every))).astype(np.int64))]
+        scores = self.scores(np.asarray(rows.matrix[some], dtype=np.float32))
+        return float(scores.mean()), max(float(scores.std()), _LEAST_SPREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +69,6 @@ class Recommended:
     plans: dict[str, Json]
 
 
-def taste(
-    space: Space, look: Look, weight: float, likes: Sequence[Sequence[int]], dislikes: Sequence[Sequence[int]]
-) -> Taste:
-    """The taste of examples given by their part keys in this space; at least one of the likes has some.
-
-    Each example counts once, however many parts it has. (Adding and subtracting unit vectors is how analogies
-    are solved in Mikolov, Yih & Zweig 2013, sec. 5; with one like it is plain nearest-neighbour search.)
-    """
-    liked = [parts for parts in likes if parts]
-    total = np.sum([middle(look, parts) for parts in liked], axis=0)
-    disliked = [middle(look, parts) for parts in dislikes if parts]
-    if disliked:
-        total = total - np.sum(disliked, axis=0)
-    query = np.asarray(total, dtype=np.float32)[None, :]
-    if space.metric is Metric.COSINE:
-        query = unit_rows(query)
-    else:
-        query = query / np.float32(max(len(liked) - len(disliked), 1))
-    return Taste(space, look, weight, query)
-
-
 def middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
     """The mean of a record's vectors in a space, scaled to length 1 where they are compared by the cosine."""
     rows = look.rows
@@ -72,13 +78,22 @@ def middle(look: Look, part_keys: Sequence[int]) -> NDArray[np.float32]:
 
 
 def recommend(
-    tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys, diversity: float
+    tastes: Sequence[Taste],
+    k: int,
+    matching: Keys | None,
+    excluded: Keys,
+    diversity: float,
+    *,
+    calibrate: bool = False,
 ) -> Recommended:
     """The best k records by the weighted mean of their scores in each space.
 
     A record without a vector in a space has the score 0 there: nothing is known for or against it. Where a space
     has an approximate index the candidates are the best of each space; else every record is a candidate. Either
     way the scores are exact.
+
+    With `calibrate` a score is first told in deviations from the mean over records at large, so that spaces whose
+    scores differ in height and spread count alike; then 0 means as near as any record.
     """
     candidates, plans = _candidates(tastes, k, matching, excluded)
     total = np.zeros(len(candidates), np.float32)
@@ -86,18 +101,23 @@ def recommend(
     share = np.full((len(tastes), len(candidates)), -np.inf, np.float32)
     parts = np.zeros((len(tastes), len(candidates)), np.int64)
     for number, taste in enumerate(tastes):
-        scored = _scored(taste, candidates)
-        at = np.searchsorted(candidates, scored.record_keys)
-        share[number, at] = scored.scores * np.float32(taste.weight / weight_sum)
-        parts[number, at] = scored.part_keys
+        best = scored(taste, candidates)
+        at = np.searchsorted(candidates, best.record_keys)
+        mean, deviation = taste.usual() if calibrate else (0.0, 1.0)
+        scores_there = (best.scores - np.float32(mean)) / np.float32(deviation)
+        share[number, at] = scores_there * np.float32(taste.weight / weight_sum)
+        parts[number, at] = best.part_keys
         total[at] += share[number, at]
     known = np.isfinite(share).any(axis=0)
     order = np.flatnonzero(known)
     order = order[np.lexsort((candidates[order], -total[order]))]
     if diversity > 0:
         order = order[: max(k * _POOL, 100)]
+        relevance = total[order]
+        if calibrate and len(order):  # cosines are taken from it
+            relevance = (relevance - relevance.min()) / np.float32(np.ptp(relevance) or 1)
         order = order[
-            diverse(total[order], _side_by_side(tastes, parts[:, order], share[:, order]), k, diversity)
+            diverse(relevance, _side_by_side(tastes, parts[:, order], share[:, order]), k, diversity)
         ]
     order = order[:k]
     strongest = np.argmax(share[:, order], axis=0) if len(order) else np.empty(0, np.int64)
@@ -133,18 +153,18 @@ def _candidates(
             plans[taste.space.name] = plan(n_rows, n_allowed, taste.space.dim, k, None).to_json()
         else:
             wanted = max(k * _SHORTLIST, _LEAST)
-            (nearest_ones,), way = nearest(taste.look, taste.query, wanted, allowed)
-            found.append(nearest_ones.record_keys)
+            some, way = nearest(taste.look, taste.query, wanted, allowed)
+            found.extend(one.record_keys for one in some)
             plans[taste.space.name] = way.to_json()
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
 
 
-def _scored(taste: Taste, candidates: Keys) -> Found:
+def scored(taste: Taste, candidates: Keys) -> Found:
     """The best part of each candidate that has one in this space, in the order of the record keys."""
     rows = taste.look.rows
     at = rows.allowed(mask_of(rows, candidates)).positions
     matrix = rows.matrix if len(at) == len(rows) else rows.matrix[at]
-    scores = similarity(matrix, taste.query, taste.space.metric)[0]
+    scores = taste.scores(matrix)
     owners = rows.record_keys[at]
     order = np.lexsort((-scores, owners))
     owners = owners[order]

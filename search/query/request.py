@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from search.errors import FilterError, QueryError
+from search.query.shape import PLAIN, Shape
 
 Asked: TypeAlias = Literal["text", "image", "like", "vector"]
 
@@ -23,6 +24,11 @@ class Options:
     context: int = 0  # how many neighbours of a piece on either side are shown with it
     rerank: str | None = None  # how the first hits are compared again
     rerank_depth: int | None = None  # how many of them; None takes the usual number
+    hybrid: bool = False  # whether the texts are searched by their words too
+    calibrate: bool = (
+        False  # whether scores of several spaces are made comparable before they are put together
+    )
+    shape: Shape = PLAIN  # what becomes of the hits once they are found
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
@@ -46,6 +52,8 @@ class Options:
             raise QueryError(
                 f"rerank_depth must be a whole number of at least 1, not {depth!r}; leave it out"
             )
+        if not isinstance(self.hybrid, bool):
+            raise QueryError(f"hybrid is {self.hybrid!r}; give True or False")
         if self.where is not None and not isinstance(self.where, str):
             raise FilterError(f"the where-expression is a {type(self.where).__name__}; give a string", None)
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.errors import ModelError, QueryError, WrongModality
+from search.errors import QueryError, WrongModality
 from search.types import Hit, Json
 from search.vectors import Vectors, unit_rows
 
 if TYPE_CHECKING:
     from search.encoders.contract import Encoder
+    from search.encoders.cross import CrossEncoder
     from search.encoders.text import TextEncoder
 
 DEPTH = 100  # of the first hits are compared again
@@ -27,21 +28,18 @@ class Rerank(StrEnum):
     """Ways to compare again."""
 
     MAXSIM = "maxsim"  # late interaction: each token of the query with each token of the passage
+    CROSS_ENCODER = "cross-encoder"  # a network that reads both together
 
 
 def kind_of(name: str) -> Rerank:
-    """The way of this name.
+    """The way that is named: maxsim, or else a cross-encoder by its name or folder.
 
     Raises:
-        ModelError: there is none.
+        QueryError: there is no name.
     """
-    try:
-        return Rerank(name)
-    except ValueError:
-        known = ", ".join(Rerank)
-        raise ModelError(
-            f"'{name}' cannot rank hits again (cross-encoders come with a later version); use {known}"
-        ) from None
+    if not isinstance(name, str) or not name.strip():
+        raise QueryError(f"rerank is {name!r}; give {Rerank.MAXSIM}, or a cross-encoder by name or folder")
+    return Rerank.MAXSIM if name == Rerank.MAXSIM else Rerank.CROSS_ENCODER
 
 
 def late_interaction(encoder: Encoder, space: str) -> TextEncoder:
@@ -69,12 +67,40 @@ def by_maxsim(
     """
     started = time.perf_counter()
     scores = maxsim(encoder, queries, [[hit.text for hit in hits] for hits in answers])
-    taken_ms = round((time.perf_counter() - started) * 1e3, 3)
+    told = {"kind": Rerank.MAXSIM.value} if explain else None
+    return _ranked(answers, scores, k, told, time.perf_counter() - started)
+
+
+def by_cross_encoder(
+    encoder: CrossEncoder, queries: Sequence[str], answers: Sequence[Sequence[Hit]], k: int, *, explain: bool
+) -> list[list[Hit]]:
+    """The hits of each query in the order a cross-encoder gives them, the k best, with its output as their score.
+
+    (Nogueira & Cho 2019, sec. 3.) A hit without a text is compared as an empty one.
+    """
+    started = time.perf_counter()
+    pairs = [(query, hit.text or "") for query, hits in zip(queries, answers, strict=True) for hit in hits]
+    flat = iter(encoder.scores(pairs).tolist())
+    scores = [[next(flat) for _ in hits] for hits in answers]
+    told = {"kind": Rerank.CROSS_ENCODER.value, "model": encoder.model} if explain else None
+    return _ranked(answers, scores, k, told, time.perf_counter() - started)
+
+
+def _ranked(
+    answers: Sequence[Sequence[Hit]],
+    scores: Sequence[Sequence[float]],
+    k: int,
+    told: Mapping[str, Json] | None,
+    taken_s: float,
+) -> list[list[Hit]]:
+    """The hits of each query by these scores, best first, among equals in their former order; `told` is for explain."""
     ranked = []
     for hits, some in zip(answers, scores, strict=True):
         order = np.argsort(-np.array(some), kind="stable")[:k]
-        said: dict[str, Json] = {"kind": Rerank.MAXSIM.value, "depth": len(hits), "rerank_ms": taken_ms}
-        ranked.append([_scored(hits[i], some[i], said if explain else None) for i in order])
+        said = None
+        if told is not None:
+            said = {**told, "depth": len(hits), "rerank_ms": round(taken_s * 1e3, 3)}
+        ranked.append([_scored(hits[i], some[i], said) for i in order])
     return ranked
 
 

@@ -106,6 +106,15 @@ SEARCH: Mapping[str, Field] = {
     "context": Field("How many neighbours of a passage to show on either side.", (Kind.WHOLE,), 0, 100),
     "rerank": Field("Compare the first hits with the words again, token by token: maxsim.", longest=_NAME),
     "rerank_depth": Field("How many of them; 100 if left out.", (Kind.WHOLE,), 1, 1_000),
+    "hybrid": Field("Look for the words themselves too.", (Kind.FLAG,)),
+    "calibrate": Field("Ask all spaces that can answer, their scores made comparable.", (Kind.FLAG,)),
+    "boost": Field(
+        "What is added to the score, over fields: log(1 + sales) * 0.1 - age_days(date) / 365.", longest=2_000
+    ),
+    "min_score": Field("Leave out hits below this score.", (Kind.NUMBER,)),
+    "diversity": Field("0: relevance alone; 1: difference alone.", (Kind.NUMBER,), 0, 1),
+    "group_by": Field("A field; only the best hit for each of its values.", longest=_NAME),
+    "offset": Field("Pass over so many hits, for a page; 0 for the first one.", (Kind.WHOLE,), 0, 10_000),
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {
@@ -118,6 +127,9 @@ RECOMMEND: Mapping[str, Field] = {
         (Kind.TEXT, Kind.TEXTS, Kind.WEIGHTS),
     ),
     "diversity": Field("0: relevance alone; 1: difference alone.", (Kind.NUMBER,), 0, 1),
+    "strategy": Field("average, best or linear.", longest=20),
+    "exclude": Field("The id of a record that is not to come back, or several.", (Kind.TEXT, Kind.TEXTS)),
+    "calibrate": Field("Make the scores of the spaces comparable first.", (Kind.FLAG,)),
     "explain": _EXPLAIN,
 }
 

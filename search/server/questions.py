@@ -16,7 +16,7 @@ from starlette.requests import Request
 from search.collection import Collection
 from search.encoders.pictures import PictureFile, open_picture
 from search.errors import QueryError
-from search.query.rerank import DEPTH
+from search.query.rerank import DEPTH, Rerank
 from search.server.answers import Refused
 from search.server.fields import (
     MOST_CHARACTERS,
@@ -108,13 +108,19 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
         named["query"] = queries
     vector = named.get("vector")
     several = vector if vector and isinstance(vector[0], list) else queries
-    n, k = 1 if several is None else len(several), named.get("k", 10)
+    n, k = 1 if several is None else len(several), named.get("k", 10) + named.get("offset", 0)
+    if {"boost", "diversity", "group_by"} & named.keys():
+        k = max(5 * k, 1_000)  # so many are looked at
     if n > MOST_QUERIES:
         raise QueryError(f"{n:,} vectors; send at most {MOST_QUERIES:,} at a time")
     if sum(map(len, queries or ())) > MOST_CHARACTERS:
         raise QueryError(f"the queries have too many characters; send at most {MOST_CHARACTERS:,} at a time")
     if n * k > MOST_HITS:
         raise QueryError(f"{n:,} questions with k of {k:,}; ask for at most {MOST_HITS:,} hits at a time")
+    if (
+        named.get("rerank", Rerank.MAXSIM) != Rerank.MAXSIM
+    ):  # else a client could name any folder of the machine
+        raise QueryError(f"rerank is '{named['rerank'][:60]}'; over HTTP it can be {Rerank.MAXSIM} alone")
     if "rerank" in named and n * max(named.get("rerank_depth", DEPTH), k) > MOST_COMPARED:
         raise QueryError(f"too much to compare again; keep queries times depth or k under {MOST_COMPARED:,}")
     if "image" in named:

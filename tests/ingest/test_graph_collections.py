@@ -277,7 +277,7 @@ def test_links_are_the_pairs_a_regression_says(tmp_path):
         vectors = vectors_of(shop)
         pairs = [(u, v) for u in graph for v in graph if u < v]
         products = np.array([vectors[u] * vectors[v] * 8 for u, v in pairs])
-        weigh = LogisticRegression(class_weight="balanced", max_iter=1000).fit(
+        weigh = LogisticRegression(C=12 / len(pairs), class_weight="balanced", max_iter=1000).fit(
             products, [graph.has_edge(u, v) for u, v in pairs]
         )
         want = weigh.predict_proba(np.array([vectors["n00"] * vectors[hit.id] * 8 for hit in found]))[:, 1]
@@ -362,5 +362,5 @@ def test_held_out_links_of_ppi(shared_data):
 
     graph = read_graph(shared_data("graphs/ppi/PPI.ungraph")).graph
     found = evaluated(load_trainer("prone", NodeSettings()), graph, 0.5, 0)
-    assert found.scores["regression"].auc > 0.85
+    assert found.scores["regression"].auc > 0.86
     assert found.scores["regression"].auc > found.scores["Adamic-Adar"].auc + 0.05

@@ -21,7 +21,7 @@ from ingest.report import Options, Progress
 from search import failpoints
 from search.cli.main import outcome
 from search.encoders.learned_pictures import LearnedPictureEncoder
-from search.errors import CollectionError, SourceError
+from search.errors import CollectionError, ModelError, SourceError
 from search.failpoints import Step
 from tests.ingest.test_patches import blobs
 from tests.ingest.test_simclr import Killed
@@ -163,11 +163,12 @@ def test_what_is_asked_and_means_nothing_is_refused(folder: Path, tmp_path: Path
             "'clip-ViT-B-32' is no network that simclr can learn",
         ),
         ({"learn": "simclr", "model": "patches"}, "'patches' is no network"),
-        ({"learn": "simclr", "layer": "layer3"}, "simclr takes neither weights nor a layer"),
-        ({"model": "patches", "weights": "a.pth"}, "patches takes neither weights nor a layer"),
+        ({"learn": "simclr", "layer": "layer3"}, "'simclr' takes no layer"),
+        ({"model": "patches", "weights": "a.pth"}, "'patches' takes no weights"),
+        ({"model": "patches", "pooling": "gem"}, "'patches' takes no pooling"),
     ):
         for dry_run in (False, True):
-            with pytest.raises(SourceError, match=said):
+            with pytest.raises((SourceError, ModelError), match=said):
                 ingest.images(new, folder, dry_run=dry_run, **how)  # type: ignore[arg-type]
     assert not new.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from search.index.hnsw import Graph
 from search.index.ivf import Lists
 from search.index.structure import Kind
 from search.query import plan
+from search.query.request import Options
 from search.types import Hit
 
 DIMS = {"v": 4, "w": 3}
@@ -78,6 +80,7 @@ class Machine(RuleBasedStateMachine):
     """A collection, another object that reads it, and what both must say."""
 
     exact: ClassVar[bool] = True
+    by_words: ClassVar[int] = 0  # hits that were found by their words
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,6 +229,102 @@ class Machine(RuleBasedStateMachine):
         who = self.reader if read else self.shop
         self.same(who.recommend(likes, dislikes, spaces=weights, k=k, where=where), scores, k)
 
+    @precondition(lambda self: any("v" in held.vectors for held in self.kept.values()))
+    @rule(data=st.data(), where=wheres, k=ks, read=st.booleans())
+    def recommend_the_nearest(self, data: st.DataObject, where: str | None, k: int, read: bool) -> None:
+        """By the nearest like, with a pair to hold to and records to leave out."""
+        able = sorted(id for id, held in self.kept.items() if "v" in held.vectors)
+        likes = data.draw(st.lists(st.sampled_from(able), min_size=1, max_size=3, unique=True))
+        pair = data.draw(st.lists(st.sampled_from(able), max_size=2, unique=True))
+        exclude = data.draw(st.lists(st.sampled_from(IDS), max_size=3))
+        pairs = [(pair[0], pair[1])] if len(pair) == 2 else []
+        scores = {}
+        for id, held in self.kept.items():
+            if id in (*likes, *exclude, *(pair if pairs else ())) or not chosen(where, held.metadata):
+                continue
+            if "v" in held.vectors:
+                row = held.vectors["v"]
+                scores[id] = max(float(row @ self.kept[like].vectors["v"]) for like in likes)
+                for near, far in pairs:
+                    lead = float(row @ self.kept[near].vectors["v"] - row @ self.kept[far].vectors["v"])
+                    scores[id] += min(lead, 0.0)
+        who = self.reader if read else self.shop
+        hits = who.recommend(
+            likes, strategy="best", pairs=pairs, exclude=exclude, spaces="v", k=k, where=where
+        )
+        self.same(hits, scores, k)
+
+    @rule(
+        seed=st.integers(0, 10**6),
+        where=wheres,
+        k=st.sampled_from([1, 3, 10]),
+        offset=st.sampled_from([0, 2, 30]),
+    )
+    def page(self, seed: int, where: str | None, k: int, offset: int) -> None:
+        """A page with a boost: equals come by their ids, so the hits are known one by one."""
+        (query,) = rows(seed, 1, DIMS["v"])
+        whole = self.reader.search(vector=query, space="v", k=1000, where=where)
+        scores = {hit.id: hit.score + 0.1 * int(hit.id[1:]) for hit in whole}
+        order = sorted(scores, key=lambda one: (-scores[one], one))[offset : offset + k]
+        hits = self.shop.search(vector=query, space="v", k=k, where=where, offset=offset, boost="i * 0.1")
+        assert [hit.score for hit in hits] == pytest.approx([scores[id] for id in order], abs=1e-5)
+
+    @rule(
+        word=st.sampled_from(["a", "b", "aa", "ab", '"a"', "b*", "zz"]),
+        where=wheres,
+        k=ks,
+        read=st.booleans(),
+    )
+    def words(self, word: str, where: str | None, k: int, read: bool) -> None:
+        """The rankings by vectors and by words, fused, against numpy and an FTS5 table made for the purpose."""
+        who = self.reader if read else self.shop
+        space = who.spaces()["v"]
+        (vector,) = rows(len(word), 1, DIMS["v"]).astype(np.float32)
+        asker = who._asker
+        options = Options(k, where, hybrid=True, explain=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asker, "encoder", lambda _: None)
+            patch.setattr(asker, "_encoded", lambda *_: (vector[None, :], 0.0))
+            (hits,) = asker.by_words_too([word], space, options)
+        some = {
+            id: held for id, held in self.kept.items() if "v" in held.vectors and chosen(where, held.metadata)
+        }
+        bm25 = self.bm25(word)
+        assert len({hit.id for hit in hits}) == len(hits) == min(k, len(some))
+        meant, said = [], []
+        for hit in hits:
+            assert hit.explain is not None
+            told: Any = hit.explain["hybrid"]
+            ranks = [told[way]["rank"] for way in ("by_meaning", "by_words")]
+            assert hit.score == pytest.approx(sum(61 / 2 / (60 + rank) for rank in ranks if rank))
+            assert told["by_meaning"]["score"] == pytest.approx(
+                float(some[hit.id].vectors["v"] @ vector), abs=1e-5
+            )
+            assert (ranks[1] is not None) == (hit.id in bm25)
+            if hit.id in bm25:
+                Machine.by_words += 1
+                assert told["by_words"]["bm25"] == pytest.approx(bm25[hit.id], abs=1e-9)
+            meant.append((ranks[0], told["by_meaning"]["score"]))
+            said.append((ranks[1], told["by_words"]["bm25"]))
+        # Each rank is that of its score among all, modulo ties.
+        cosines = sorted((float(held.vectors["v"] @ vector) for held in some.values()), reverse=True)
+        texts = sorted((score for id, score in bm25.items() if id in some), reverse=True)
+        for rank, score in meant:
+            assert score == pytest.approx(cosines[rank - 1], abs=1e-5)
+        for rank, score in said:
+            assert rank is None or score == pytest.approx(texts[rank - 1], abs=1e-9)
+
+    def bm25(self, word: str) -> dict[str, float]:
+        """What SQLite says of the texts in the model."""
+        with sqlite3.connect(":memory:") as own:
+            own.execute("create virtual table t using fts5 (id unindexed, text)")
+            texts = [(id, held.text) for id, held in self.kept.items() if held.text]
+            own.executemany("insert into t values (?, ?)", texts)
+            asked = word if word.startswith('"') or word.endswith("*") else f'"{word}"'
+            found = own.execute("select id, -bm25(t) from t where t match ?", (asked,)).fetchall()
+        own.close()
+        return dict(found)
+
     @rule(where=wheres)
     def count(self, where: str | None) -> None:
         expected = sum(chosen(where, held.metadata) for held in self.kept.values())
@@ -316,6 +415,7 @@ STEADY = settings(
 
 def test_small_collections_are_exact() -> None:
     run_state_machine_as_test(Machine, settings=STEADY)
+    assert Machine.by_words > 20  # or nothing would be said of hybrid search
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import search
 from search.encoders.text import TextEncoder
-from search.errors import ModelError, QueryError, WrongModality
+from search.errors import ModelUnavailable, QueryError, WrongModality
 from search.query.rerank import maxsim
 from search.types import Part, Record
 from tests.search.test_text_encoder import save_bert
@@ -116,8 +116,10 @@ def test_with_its_neighbours_and_a_filter(shop):
 
 
 def test_what_cannot_be_ranked_again(shop):
-    with pytest.raises(ModelError, match="'bge-reranker' cannot rank hits again.*; use maxsim"):  # noqa: RUF043
-        shop.search("a", space="text", rerank="bge-reranker")
+    with pytest.raises(ModelUnavailable, match="no-such-reranker"):
+        shop.search("a", space="text", rerank="no-such-reranker")
+    with pytest.raises(QueryError, match="rerank is ' '; "):
+        shop.search("a", space="text", rerank=" ")
     with pytest.raises(QueryError, match="not by vector; ask"):
         shop.search(vector=[1.0, 0.0], rerank="maxsim")
     with pytest.raises(QueryError, match="not by like; ask"):

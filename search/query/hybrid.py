@@ -1,0 +1,207 @@
+"""Search by words and by meaning at once: the ranking of BM25 and that of the vectors, fused by their ranks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.catalog.database import Transaction
+from search.catalog.reads import State
+from search.index.view import Look
+from search.query import run
+from search.query.follow import Views
+from search.query.keywords import Keywords, Ranking, without_marks
+from search.query.lately import Lately
+from search.query.recommend import Taste, scored
+from search.query.request import Options
+from search.query.run import Found
+from search.types import Hit, Json, Space
+from search.vectors import Keys, Vectors
+
+if TYPE_CHECKING:
+    from search.encoders.contract import Encoder, Item
+    from search.query.matches import Matches
+
+Answer = TypeVar("Answer")
+DEPTH = 100  # of each ranking, the first that count; all k do in any case
+CONSTANT = 60  # what softens the difference between the first ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """The best records by both rankings, with their rank in each, from 1; 0 where they are not among its first."""
+
+    found: Found
+    by_meaning: NDArray[np.int64]
+    by_words: NDArray[np.int64]
+
+
+def fused(by_meaning: Keys, by_words: Keys, k: int) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
+    """The best k of two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009, sec. 2).
+
+    Args:
+        by_meaning: the keys of one ranking, best first.
+        by_words: those of the other.
+        k: how many.
+
+    Returns:
+        Keys (n,), best first, among equals by key; their scores (n,), the sum of 1 / (60 + rank), scaled so that
+        the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
+    """
+    keys = np.union1d(by_meaning, by_words)
+    ranks = np.zeros((len(keys), 2), np.int64)
+    for column, ranking in enumerate((by_meaning, by_words)):
+        ranks[np.searchsorted(keys, ranking), column] = np.arange(1, len(ranking) + 1)
+    shares = np.where(ranks > 0, (CONSTANT + 1) / 2 / (CONSTANT + ranks), 0.0)
+    total = shares.sum(axis=1)
+    order = np.lexsort((keys, -total))[:k]
+    return keys[order], total[order].astype(np.float32), ranks[order]
+
+
+class HybridAsking:
+    """The part of an `Asker` that looks for words beside the vectors."""
+
+    _views: Views
+    _lately: Lately
+    keywords: Keywords
+
+    def encoder(self, space: Space) -> Encoder:
+        """See `Asker`."""
+        raise NotImplementedError
+
+    def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
+        raise NotImplementedError
+
+    def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
+        raise NotImplementedError
+
+    def _matching(self) -> Matches:
+        raise NotImplementedError
+
+    def by_words_too(self, queries: Sequence[str], space: Space, options: Options) -> list[list[Hit]]:
+        """Hits for words, a list for each query: among the records that have a vector in the space."""
+        meant = [without_marks(query).strip() or query for query in queries]
+        vectors, encoding_s = self._encoded(meant, space, self.encoder(space))
+        return self._read(
+            lambda transaction, state: self._both(
+                (transaction, state), space, queries, vectors, options, encoding_s
+            )
+        )
+
+    def _both(
+        self,
+        reading: tuple[Transaction, State],
+        space: Space,
+        queries: Sequence[str],
+        vectors: Vectors,
+        options: Options,
+        encoding_s: float,
+    ) -> list[list[Hit]]:
+        transaction, state = reading
+        look = self._views.look(transaction, state, space)
+        rows = look.rows
+        allowed = None
+        if options.where is not None:
+            allowed = self._matching().allowed(transaction, state, look, options.where)
+        depth = max(options.k, DEPTH)
+        started = time.perf_counter()
+        near, way = run.nearest(look, vectors, depth, allowed, options.effort)
+        search_ms = (time.perf_counter() - started) * 1e3
+        living = rows.record_keys
+        if (usable := allowed or rows.living) is not None:
+            living = living[usable.mask]
+        among = np.zeros(state.next_record, dtype=bool)
+        among[living] = True
+        answers, told = [], []
+        for query, vector, meaning in zip(queries, vectors, near, strict=True):
+            started = time.perf_counter()
+            ranking = self.keywords.ranking(transaction, state, query)
+            by_words, bm25 = _first(ranking, among, depth)
+            both = _fused(look, vector, meaning, by_words, options.k)
+            words_ms = (time.perf_counter() - started) * 1e3
+            answers.append(both.found)
+            if options.explain:
+                times: dict[str, Json] = {
+                    "encode_ms": round(encoding_s * 1e3, 3),
+                    "search_ms": round(search_ms, 3),
+                    "words_ms": round(words_ms, 3),
+                }
+                said = {"space": space.name, "plan": way.to_json(), **times}
+                told.append(
+                    _explained(
+                        look,
+                        vector,
+                        both,
+                        ranking,
+                        dict(zip(by_words.tolist(), bm25.tolist(), strict=True)),
+                        said,
+                    )
+                )
+        return run.hits(
+            transaction,
+            self._lately,
+            answers,
+            space.name,
+            told if options.explain else None,
+            pieces=look.pieces,
+            context=options.context,
+        )
+
+
+def _first(ranking: Ranking, among: NDArray[np.bool_], depth: int) -> tuple[Keys, NDArray[np.float64]]:
+    """The first `depth` of the records that may be returned, and their BM25; among equals by key."""
+    kept = among[ranking.keys]
+    keys, scores = ranking.keys[kept], ranking.scores[kept]
+    if len(keys) > depth:
+        least = -np.partition(-scores, depth - 1)[depth - 1]
+        keys, scores = keys[scores >= least], scores[scores >= least]
+    order = np.argsort(-scores, kind="stable")[:depth]
+    return keys[order], scores[order]
+
+
+def _fused(look: Look, vector: NDArray[np.float32], meaning: Found, by_words: Keys, k: int) -> Fused:
+    keys, scores, ranks = fused(meaning.record_keys, by_words, k)
+    parts = np.zeros(len(keys), np.int64)
+    near = ranks[:, 0] > 0
+    parts[near] = meaning.part_keys[ranks[near, 0] - 1]
+    if not near.all():  # found by its words alone: the part that is nearest is shown
+        others = np.sort(keys[~near])
+        best = scored(Taste(look.space, look, 1.0, vector[None, :]), others)
+        parts[~near] = best.part_keys[np.searchsorted(best.record_keys, keys[~near])]
+    return Fused(Found(parts, keys, scores), ranks[:, 0], ranks[:, 1])
+
+
+def _explained(
+    look: Look,
+    vector: NDArray[np.float32],
+    both: Fused,
+    ranking: Ranking,
+    bm25: dict[int, float],
+    said: dict[str, Json],
+) -> list[dict[str, Json]]:
+    """What brought each hit: its rank and score by meaning and by words, and which words it holds."""
+    keys = both.found.record_keys
+    best = scored(Taste(look.space, look, 1.0, vector[None, :]), np.sort(keys))
+    cosines = best.scores[np.searchsorted(best.record_keys, keys)]
+    told = []
+    for number, key in enumerate(keys.tolist()):
+        by_meaning, by_words = int(both.by_meaning[number]), int(both.by_words[number])
+        told.append(
+            {
+                **said,
+                "hybrid": {
+                    "by_meaning": {"rank": by_meaning or None, "score": float(cosines[number])},
+                    "by_words": {
+                        "rank": by_words or None,
+                        "bm25": bm25.get(key),
+                        "words": list(ranking.words_of(key)),
+                    },
+                },
+            }
+        )
+    return told

@@ -1,0 +1,145 @@
+"""The index of words: what is found, its BM25 against the formula, and that each commit keeps it in step."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import search
+from search.catalog import full_text
+from search.collection import Collection
+
+TEXTS = {
+    "a": "The Café opens at noon, and the café closes at nine",
+    "b": "東京の天気は晴れ",
+    "c": "cafes and noodles",
+    "d": "noodles, noodles, noodles",
+    "e": "서울의 날씨는 맑음",
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Collection:
+    shop = search.open(tmp_path / "c")
+    shop.add(
+        [{"id": id, "text": text} for id, text in TEXTS.items()]
+        + [{"id": "none"}, {"id": "empty", "text": ""}]
+    )
+    return shop
+
+
+def found(shop: Collection, expression: str) -> dict[str, float]:
+    with shop.database.reading() as transaction:
+        keys, scores = full_text.scores(transaction, expression)
+        ids = dict(transaction.sql("select key, id from record").fetchall())
+    return {ids[key]: score for key, score in zip(keys.tolist(), scores.tolist(), strict=True)}
+
+
+def bm25(texts: dict[str, str], word: str) -> dict[str, float]:
+    """Robertson's formula with k1 = 1.2 and b = 0.75, as SQLite's documentation gives it."""
+    words = {id: re.findall(r"\w+", text) for id, text in texts.items()}
+    holding = [id for id in words if word in words[id]]
+    idf = max(math.log((len(texts) - len(holding) + 0.5) / (len(holding) + 0.5)), 1e-6)
+    mean = np.mean([len(some) for some in words.values()])
+    scores = {}
+    for id in holding:
+        n = words[id].count(word)
+        scores[id] = idf * n * 2.2 / (n + 1.2 * (0.25 + 0.75 * len(words[id]) / mean))
+    return scores
+
+
+def test_words_phrases_prefixes_accents_and_scripts(shop: Collection) -> None:
+    for expression, ids in (
+        ('"cafe"', {"a"}),
+        ('"cafe" *', {"a", "c"}),
+        ('"opens at noon"', {"a"}),
+        ('"opens noon"', set()),
+        (f'"{full_text.spaced("天気")}"', {"b"}),
+        (f'"{full_text.spaced("京の")}"', {"b"}),
+        (f'"{full_text.spaced("気天")}"', set()),
+        (f'"{full_text.spaced("날씨")}"', {"e"}),
+    ):
+        assert set(found(shop, expression)) == ids, expression
+
+
+def test_scores_are_bm25(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    texts = {
+        f"r{i}": " ".join(f"w{int(n)}" for n in rng.zipf(1.4, rng.integers(1, 40)) if n < 50) or "w1"
+        for i in range(60)
+    }
+    shop = search.open(tmp_path / "c")
+    shop.add([{"id": id, "text": text} for id, text in texts.items()])
+    for word in ("w1", "w2", "w3", "w7", "w20"):
+        assert found(shop, f'"{word}"') == pytest.approx(bm25(texts, word), rel=1e-9)
+
+
+def test_each_commit_keeps_it_in_step(shop: Collection) -> None:
+    shop.add([{"id": "a", "text": "changed"}, {"id": "c"}, {"id": "new", "text": "noodles"}])
+    assert set(found(shop, '"cafe" *')) == {"c"}
+    assert set(found(shop, '"noodles"')) == {"c", "d", "new"}
+    shop.delete(["d", "none"])
+    shop.delete(where="text like '%changed%'")
+    assert set(found(shop, '"noodles"')) == {"c", "new"}
+    assert found(shop, '"changed"') == {}
+    assert shop.check() == []
+    texts = {"b": "b", "c": "cafes and noodles", "e": "e", "new": "noodles"}
+    with shop.database.reading() as transaction:
+        assert full_text.count(transaction) == len(texts)
+        assert full_text.n_with(transaction, "noodles") == 2
+
+
+def test_what_is_withdrawn_with_its_last_vector_is_gone(tmp_path: Path) -> None:
+    shop = search.open(tmp_path / "c")
+    shop.add([{"id": "a", "text": "one"}, {"id": "b", "text": "one two"}], [[1, 0], [0, 1]], space="v")
+    shop.add([{"id": "b"}], [[1, 0, 0]], space="w")
+    with shop.writing() as writer:
+        writer.withdraw(["a", "b"], shop.spaces()["v"])
+    assert set(found(shop, '"one"')) == {"b"}
+    assert shop.check() == []
+
+
+def test_a_commit_that_fails_leaves_it_as_it_was(shop: Collection) -> None:
+    before = found(shop, '"noodles"')
+    with pytest.raises(search.QueryError):
+        shop.add([{"id": "x", "text": "noodles"}, {"id": "y"}], [[1, 0], [0, 0]], space="v")
+    assert found(shop, '"noodles"') == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update word_docsize set sz = x'09' where id = 1",
+        "insert into word (rowid, text) values (99, 'of no record')",
+        "insert into word (word, rowid, text) values ('delete', 3, 'cafes and noodles')",
+        "delete from word_data where id > 10",
+    ],
+)
+def test_damage_is_found_and_mended(shop: Collection, damage: str) -> None:
+    before = found(shop, '"noodles"')
+    with shop.database.writing() as transaction:
+        transaction.sql(damage)
+    with search.open(shop.path, mode="r") as reader:
+        (line,) = reader.check()
+    assert "index of words is damaged" in line
+    shop.compact()
+    assert shop.check() == []
+    assert found(shop, '"noodles"') == pytest.approx(before)
+
+
+def test_a_collection_of_before_is_given_its_words(shop: Collection) -> None:
+    before = found(shop, '"noodles"')
+    version = shop.info()["format"]
+    with shop.database.writing() as transaction:  # as the step before left it
+        transaction.sql("drop table word_count")
+        transaction.sql("drop table word")
+        transaction.sql("delete from migration where number = ?", (version,))
+        transaction.sql(f"pragma user_version = {int(str(version)) - 1}")
+    shop.close()
+    with search.open(shop.path) as again:
+        assert found(again, '"noodles"') == pytest.approx(before)
+        assert again.check() == []
