@@ -36,8 +36,9 @@ def main() -> None:
     shares = 1 / np.arange(1, _VOCABULARY + 1) ** 1.07
     shares /= shares.sum()
 
-    def text(n: int) -> str:
-        return " ".join(f"w{number}" for number in rng.choice(_VOCABULARY, n, p=shares))
+    def drawn(n: int, words: int) -> list[str]:
+        numbers = rng.choice(_VOCABULARY, (n, words), p=shares)
+        return [" ".join(f"w{number}" for number in row) for row in numbers.tolist()]
 
     with tempfile.TemporaryDirectory() as folder, search.open(Path(folder) / "c") as shop:
         started = time.perf_counter()
@@ -46,7 +47,7 @@ def main() -> None:
             spent = 0.0
             for begin in range(0, options.n, 5_000):
                 several = range(begin, min(begin + 5_000, options.n))
-                texts = [text(options.words) for _ in several]
+                texts = drawn(len(several), options.words)
                 vectors = rng.standard_normal((len(several), _DIM)).astype(np.float32)
                 started = time.perf_counter()
                 writer.put(
@@ -55,7 +56,7 @@ def main() -> None:
                 spent += time.perf_counter() - started
         print(f"{options.n:,} records of {options.words} words stored: {options.n / spent:,.0f} records/s")
         shop.index()
-        queries = [text(8) for _ in range(options.queries)]
+        queries = drawn(options.queries, 8)
         vectors = rng.standard_normal((len(queries), _DIM)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         asker = shop._asker
