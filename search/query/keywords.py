@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from search.catalog import full_text
 from search.catalog.database import Transaction
 from search.catalog.reads import State
-from search.errors import CollectionError
 from search.vectors import Keys
 
 MOST_WORDS = 256  # of a query are looked for: as many as most text models read
@@ -122,8 +121,7 @@ class Keywords:
         others.
 
         Raises:
-            CollectionError: the collection has no index of words yet.
-            CollectionCorrupt: it is damaged.
+            CollectionCorrupt: the index of words is damaged.
         """
         wanted = units(query)
         with self._lock:
@@ -141,11 +139,6 @@ class Keywords:
     def _current(self, transaction: Transaction, state: State) -> _Kept:
         commit = (state.uuid, state.commit_seq)
         if self._kept.commit != commit:
-            if not full_text.is_there(transaction):
-                raise CollectionError(
-                    "the collection was written by an older nearkin and has no index of words; "
-                    "bring it up to date with: nearkin compact"
-                )
             self._kept = _Kept(commit, full_text.count(transaction))
         return self._kept
 
