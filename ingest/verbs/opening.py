@@ -29,6 +29,13 @@ def listed(paths: Paths) -> list[Path]:
     return [Path(one).expanduser() for one in several]
 
 
+def placed(model: str) -> str:
+    """A model's name; where it is a folder, the whole path, since its space is asked from other folders too."""
+    folder = Path(model).expanduser()
+    holds_one = any((folder / name).is_file() for name in ("config.json", "modules.json"))
+    return str(folder.absolute()) if holds_one else model
+
+
 @contextmanager
 def opened(collection: Collection | str | Path, *, must_write: bool = True) -> Iterator[Collection | None]:
     """An open collection; one opened here is closed again. Without `must_write` None stands for an absent one."""
