@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +130,7 @@ class _Folded(Ranker):
         return np.stack(rows) @ self._made.items.T
 
 
-def fold_in(train: Interactions, test: Interactions) -> None:
+def fold_in(train: Interactions, test: Interactions, methods: Sequence[str]) -> None:
     """Every fifth user left out of the learning, and ranked for by what they took."""
     left_out = np.arange(train.n_users) % 5 == 0
     others = train.where(~left_out[train.users])
@@ -138,7 +138,7 @@ def fold_in(train: Interactions, test: Interactions) -> None:
     popular = Popularity()
     popular.learn(others)
     print(_row("popularity", measure(popular, train, theirs)))
-    for method in METHODS:
+    for method in methods:
         trainer = load_trainer(method)
         made = trainer.fit(others)
         for way in ("mean", "least squares"):
@@ -161,7 +161,7 @@ def main() -> None:
     )
     print(f"{'k = 20':22} {'recall [95%]':24}  {'nDCG':24}  {'MAP':24} cover. novelty     s   cpu s")
     if told.fold_in:
-        fold_in(train, test)
+        fold_in(train, test, told.methods or METHODS)
         return
     methods: dict[str, Callable[[], Ranker]] = {
         "popularity": Popularity,

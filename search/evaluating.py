@@ -45,6 +45,7 @@ class Evaluating:
         space: str | None = None,
         where: str | None = None,
         rerank: str | None = None,
+        hybrid: bool = False,
         binary: bool = False,
         compare: Mapping[str, Mapping[str, float]] | str | Path | None = None,
     ) -> Evaluation:
@@ -57,6 +58,7 @@ class Evaluating:
             space: which space to search; needed only where several could answer.
             where: a condition on the records.
             rerank: how the first hits are compared again, as in `search`.
+            hybrid: look for the words themselves too, as in `search`.
             binary: count each grade of at least 1 as 1.
             compare: the run of another set-up (a file of TREC's, or `Evaluation.run`), to be tested against.
 
@@ -82,8 +84,9 @@ class Evaluating:
             )
 
         def ask(some: Sequence[str]) -> list[list[Hit]]:
+            options = Options(ks[-1], where, rerank=rerank, hybrid=hybrid)
             return answer(  # type: ignore[return-value] # a list of queries has a list of lists
-                self._asker, Question(list(some), space=space), Options(ks[-1], where, rerank=rerank)
+                self._asker, Question(list(some), space=space), options
             )
 
         run = labelled.asked(ids, words, ask)

@@ -12,7 +12,7 @@ from ingest.pipeline import Job
 from ingest.report import Options
 from search.collection import Collection
 from search.encoders.load import ModelChoice
-from search.errors import CollectionError, CollectionNotFound, SourceError
+from search.errors import CollectionError, CollectionNotFound, ModelUnavailable, SourceError
 from search.types import Space
 from search.writer import check_same
 
@@ -27,6 +27,13 @@ def listed(paths: Paths) -> list[Path]:
     if not several:
         raise SourceError("no path was given; name at least one file or folder")
     return [Path(one).expanduser() for one in several]
+
+
+def placed(model: str) -> str:
+    """A model's name; where it is a folder, the whole path, since its space is asked from other folders too."""
+    folder = Path(model).expanduser()
+    holds_one = any((folder / name).is_file() for name in ("config.json", "modules.json"))
+    return str(folder.absolute()) if holds_one else model
 
 
 @contextmanager
@@ -81,8 +88,16 @@ def filled(collection: Collection | str | Path, job: Job, *, chosen: bool) -> It
     """
     with opened(collection, must_write=False) as there:
         known = None if there is None else there.spaces().get(job.space)
-    if known is None or known.encoder.model != job.model:
+    if known is None:
         job.encoder()
+    elif known.encoder.model != job.model:
+        try:
+            job.encoder()
+        except ModelUnavailable as error:
+            raise CollectionError(
+                f"space '{known.name}' was made by {known.encoder.model}, and this is {job.model}, which cannot be "
+                "had here; name the model that made it, with what was said of it, or another space with --space"
+            ) from error
     elif chosen:
         check_same(known, job.encoder().spec)
     with opened(collection) as there:

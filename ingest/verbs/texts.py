@@ -13,7 +13,7 @@ from ingest.passages import Lengths
 from ingest.pipeline import Job
 from ingest.report import Level, Options, Report
 from ingest.sources.load import BY_NAME, STDIN, TextFormat
-from ingest.verbs.opening import DEFAULT, Paths, check_address, emptied, filled, listed, opened
+from ingest.verbs.opening import DEFAULT, Paths, check_address, emptied, filled, listed, opened, placed
 from ingest.workers import several
 from ingest.workers.several import lent
 from search.collection import Collection
@@ -85,6 +85,8 @@ def text(
     _check_names(text, id)
     level = Level.named(level)
     static = load.is_static(model)
+    if not static:
+        model = placed(model)
     _check_words(words, level, static=static)
     if level is Level.PASSAGE and model.startswith("word:"):
         raise SourceError(f"'{model}' encodes words and not passages; add --level word, or leave out 'word:'")

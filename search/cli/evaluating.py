@@ -44,6 +44,9 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="M", help="Compare the first hits again, token by token: maxsim."),
     ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Look for the words themselves too, by BM25.")
+    ] = False,
     binary: Annotated[bool, typer.Option("--binary", help="Count each grade of at least 1 as 1.")] = False,
     compare: Annotated[
         Optional[Path],  # noqa: UP045
@@ -79,7 +82,7 @@ def evaluate(
     """Say how good the answers are: by judged queries, or by the collection's own records (--self)."""
     judged = (queries, qrels, k, where, rerank, compare, out)
     if by_itself:
-        if binary or any(one is not None for one in judged):
+        if binary or hybrid or any(one is not None for one in judged):
             raise typer.BadParameter(
                 "--self needs no judgements; give --space, --sample, --seed and the like"
             )
@@ -98,6 +101,7 @@ def evaluate(
             space=space,
             where=where,
             rerank=rerank,
+            hybrid=hybrid,
             binary=binary,
             compare=compare,
         )

@@ -143,7 +143,7 @@ def tastes(
             raise UnknownRecord(f"no record has the id '{mix.like}'; look it up with: nearkin get")
         left_out = list(keys.values())
         n_there = 0
-        for space in [plan.named(spaces, name)] if name is not None else spaces.values():
+        for space in [plan.named(spaces, name)] if name is not None else plan.standing(spaces).values():
             parts = reads.parts_of(transaction, space, left_out).get(left_out[0])
             if parts:
                 n_there += 1

@@ -52,7 +52,9 @@ def test_ingest_and_search_together_leave_json_alone_on_stdout(copy: Path):
     hits = json.loads(ran.stdout)
     assert {hit["space"] for hit in hits} == {"text"}
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
-    assert {hit["id"] for hit in hits} == {path.name for path in (copy / "docs").glob("*.md")}
+    pages = {path.name for path in (copy / "docs").glob("*.md")}
+    assert {hit["id"] for hit in hits} <= pages
+    assert len({hit["id"] for hit in hits}) == len(hits) == min(10, len(pages))
 
 
 def test_the_python_of_the_tour_runs_as_printed(copy: Path):

@@ -320,3 +320,13 @@ def test_a_dry_run_refuses_vectors_that_the_run_would(nearkin, clock, vectors, t
         assert "was made by given, and this is patches" in nearkin(*picture, "patches", *how).error()
     got = nearkin("ingest", "vectors", vectors, "-c", clock, "--metric", "l2", "--dry-run")
     assert (got.code, "compares by cosine" in got.error()) == (1, True)
+
+
+def test_without_its_model_a_space_tells_which_one_made_it(nearkin, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    Image.new("RGB", (32, 32)).save(tmp_path / "p.png")
+    pictures = ("ingest", "images", tmp_path / "p.png", "-c", tmp_path / "shop")
+    assert nearkin(*pictures, "--model", "patches").code == 0
+    got = nearkin(*pictures, "--model", "no-such-clip")
+    assert "space 'image' was made by patches, and this is no-such-clip, which cannot be had" in got.error()

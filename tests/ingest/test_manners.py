@@ -87,6 +87,15 @@ def test_lengths_are_as_said_or_refused():
         Lengths(None, 32).within(38, "m")
 
 
+def test_a_model_in_a_folder_is_found_from_any_other(nearkin, bert, notes, tmp_path, monkeypatch):
+    monkeypatch.chdir(bert.parent)
+    where = ("-c", tmp_path / "c")
+    assert nearkin("ingest", "text", notes, *where, "--model", f"./{bert.name}").code == 0
+    assert f'"model": "{bert}"' in nearkin("info", *where, "--json").out
+    monkeypatch.chdir(tmp_path)
+    assert nearkin("search", "a", *where, "--json").code == 0
+
+
 def test_too_long_passages_are_refused_and_nothing_is_stored(nearkin, bert, notes, tmp_path):
     ingest_them = ("ingest", "text", notes, "-c", tmp_path / "c", "--model", bert, "--device", "cpu")
     done = nearkin(*ingest_them, "--tokens", 39)

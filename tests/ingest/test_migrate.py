@@ -134,7 +134,13 @@ def test_what_changed_since_is_there_after_the_way_back(shop: Collection) -> Non
 
 
 def test_spaces_beside_are_asked_by_name_only(shop: Collection) -> None:
+    def asked() -> list[tuple[str, float]]:
+        mixed = shop.search(words(5), like="r6", k=5)
+        return [(hit.id, hit.score) for hit in [*mixed, *shop.recommend(likes=["r5", "r9"], k=5)]]
+
+    alone = asked()
     ingest.migrate(shop, "text", "all", comparing=ingest.Comparing(switch=False))
+    assert asked() == alone
     assert set(shop.spaces()) == {"text", f"text{NEXT}"}
     assert {hit.space for hit in shop.search(words(5), k=3)} == {"text"}
     assert {hit.space for hit in shop.recommend(likes=["r5"], k=3)} == {"text"}

@@ -149,7 +149,7 @@ def test_questions_that_cannot_be_answered(there: Collection) -> None:
     for weight in (0, -1, float("nan"), True):
         with pytest.raises(QueryError, match="positive number"):
             there.recommend(history={"i0-00": weight})
-    with pytest.raises(QueryError, match="one of them"):
+    with pytest.raises(QueryError, match="by itself"):
         there.recommend(likes=["i0-00"], user="u0-00")
     with pytest.raises(QueryError, match="one of the two"):
         there.recommend(user="u0-00", history=["i0-00"])

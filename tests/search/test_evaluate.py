@@ -125,3 +125,18 @@ def test_on_the_command_line(
     assert outcome(app, asked[:5]) == 2
     assert outcome(app, [*asked[:-1], "0"]) == 1
     assert "k must be a whole number" in capsys.readouterr().err
+
+
+def test_hybrid_is_what_search_gives(
+    shop: Collection, capsys: pytest.CaptureFixture, files: tuple[Path, Path]
+) -> None:
+    """The word "c" stands in one text, which is then the first of both; "a" in none, so the vectors alone tell."""
+    found = shop.evaluate(QUERIES, GRADES, k=2, hybrid=True)
+    for query in "123":
+        hits = shop.search(QUERIES[query], k=2, hybrid=True)
+        assert found.run[query] == pytest.approx({hit.id: hit.score for hit in hits})
+    assert found.run != shop.evaluate(QUERIES, GRADES, k=2).run
+    asked = ["evaluate", "-c", str(shop.path), "--queries", str(files[0]), "--qrels", str(files[1])]
+    assert outcome(app, [*asked, "-k", "2", "--hybrid", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["values"] == json.loads(json.dumps(found.to_json()["values"]))
