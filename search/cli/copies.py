@@ -24,7 +24,7 @@ def backup(
     if as_json:
         output.document({"backup": str(made)})
     else:
-        output.console().print(f"copied to {made}")
+        output.console().print(f"copied to {made}", soft_wrap=True)
 
 
 def restore(
@@ -39,7 +39,7 @@ def restore(
     if as_json:
         output.document({"restored": str(made)})
     else:
-        output.console().print(f"checked and restored to {made}")
+        output.console().print(f"checked and restored to {made}", soft_wrap=True)
 
 
 def export(
@@ -65,7 +65,7 @@ def export(
     if as_json:
         output.document({"exported": n, "file": str(target)})
     else:
-        output.console().print(f"{n:,} records written to {target}")
+        output.console().print(f"{n:,} records written to {target}", soft_wrap=True)
 
 
 def import_files(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ingest
@@ -127,9 +128,10 @@ def test_a_process_that_was_killed_leaves_what_the_next_one_goes_on_from(
     folder: Path, tmp_path: Path
 ) -> None:
     code = f"""
-import os, signal
+import os, signal, torch
 from pathlib import Path
 from ingest import SimclrSettings
+torch.set_num_threads({torch.get_num_threads()})
 from ingest.learn.pictures.simclr import Run, learn_simclr
 from search import failpoints
 from search.failpoints import Step
