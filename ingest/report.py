@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ingest.sources.contract import Rejected
+from search.encoders.load import check_words
 from search.errors import SourceError
 from search.types import Json
 
@@ -218,6 +219,9 @@ class Options:
         passage_tokens: the longest passage, in tokens of the text model; None is 256, or what the model sees.
         passage_overlap: how many tokens two neighbouring passages share; None is 32, or what is below half of them.
         progress: is told how the run goes on.
+
+    Raises:
+        ModelError: there is no such device or precision.
     """
 
     device: str = "auto"
@@ -225,6 +229,9 @@ class Options:
     passage_tokens: int | None = None
     passage_overlap: int | None = None
     progress: Progress = QUIET
+
+    def __post_init__(self) -> None:
+        check_words(self.device, self.precision)
 
 
 def write_rejects(folder: Path, space: str, rejected: Iterable[Rejected]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,10 +123,12 @@ def _forecast(collection: Collection | str | Path, intake: Intake, job: Job, *, 
     wanted = (job.space, job.model, job.settings)
     with opened(collection, must_write=False) as there:
         known = None if there is None else there.spaces().get(job.space)
+        why = None
         if known is not None and (chosen or known.encoder.model != job.model):
-            # Told with the forecast; the counts can be had all the same.
-            with suppress(ModelError, MissingExtra):
+            try:
                 check_same(known, job.encoder().spec)
-        return pipeline.forecast(
-            there, intake.source, wanted, prune=job.prune, seer=PictureOutlook(job, known)
-        )
+            except (ModelError, MissingExtra) as error:  # the counts can be had all the same
+                why = str(error)
+        seer = PictureOutlook(job, known)
+        told = pipeline.forecast(there, intake.source, wanted, prune=job.prune, seer=seer)
+        return told if why is None else replace(told, no_forecast=why)

@@ -5,6 +5,7 @@ Each implementation is imported inside its branch: torch takes seconds to import
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,21 @@ class Device:
 
 
 AUTO = Device()
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
+_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def check_words(devices: str, precision: str) -> None:
+    """Refuse words that name no device or precision, before anything is loaded; several devices have commas between.
+
+    Raises:
+        ModelError: one of them does not.
+    """
+    for name in devices.split(","):
+        if _DEVICE.fullmatch(name.strip()) is None:
+            raise ModelError(f"unknown device {name.strip()!r}; use auto, cpu, cuda, cuda:N or mps")
+    if precision not in _PRECISIONS:
+        raise ModelError(f"unknown precision {precision!r}; use auto, fp32, bf16 or fp16")
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,8 +175,9 @@ def from_form(name: str, values: list[str], fields: Mapping[str, Field]) -> Any:
     (value,) = values
     if Kind.TEXT in kinds:
         return value
+    listed = kinds == (Kind.NUMBERS,) and not value.lstrip().startswith("[")
     try:
-        return orjson.loads(value)
+        return orjson.loads(f"[{value}]" if listed else value)  # 0,0,100,100 is said on the command line
     except orjson.JSONDecodeError:
         return _refuse(name, _shown(value), f"give {' or '.join(kinds)}, as in JSON")
 

@@ -23,7 +23,7 @@ from search.catalog.occurrences import _LIKE_ASCII
 from search.cli.main import outcome
 from search.encoders import endpoint
 from search.encoders.load import Device, ModelChoice, load_named
-from search.errors import CollectionError, NearkinError, QueryError, SourceError
+from search.errors import CollectionError, ModelError, NearkinError, QueryError, SourceError
 from tests.endpoint import served
 from tests.search.test_text_encoder import save_bert
 
@@ -313,3 +313,14 @@ def test_models_tells_of_words(nearkin):
 def test_the_signs_that_fold_to_ascii_are_all_known():
     folding = {chr(code) for code in range(128, sys.maxunicode + 1) if chr(code).casefold().isascii()}
     assert set(_LIKE_ASCII) == folding
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"device": "gpu"}, "unknown device 'gpu'"), ({"precision": "fp8"}, "unknown precision 'fp8'")],
+)
+def test_words_that_name_no_device_or_precision_are_refused_at_once(
+    options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        ingest.Options(**options)  # type: ignore[arg-type]
