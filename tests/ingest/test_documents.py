@@ -176,7 +176,7 @@ def test_the_encoding_is_told_by_the_letters(tmp_path, text, written, read_as, n
         ("void.rst", b"", "empty file"),
         ("picture.txt", b"\x89PNG\r\n\x1a\n....", "not text: it is a PNG picture"),
         ("picture.md", b"\xff\xd8\xff\xe0....", "not text: it is a JPEG picture"),
-        ("cut.txt.gz", gzip.compress(b"x" * 1000)[:-8], "damaged: "),
+        ("cut.txt.gz", gzip.compress(b"x" * 1000, mtime=0)[:-8], "damaged: "),
         ("not.txt.gz", b"words", "damaged: "),
         ("cut.txt.zst", zstandard.compress(bytes(range(256)) * 99)[:-9], "damaged: it ends too early"),
         ("not.txt.zst", b"words", "damaged: "),

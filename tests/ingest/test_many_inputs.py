@@ -74,7 +74,7 @@ def rows(n: int) -> bytes:
 @pytest.mark.quality
 def test_a_hundred_thousand_rows(tmp_path):
     (tmp_path / "p.jsonl").write_bytes(rows(100_000))
-    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(rows(100_000)))
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(rows(100_000), mtime=0))
     for name in ("p.jsonl", "p.jsonl.gz"):
         counted = count(tmp_path / name, 50_000)
         assert counted["good"] == 99_000
@@ -101,7 +101,7 @@ def mixed(folder: Path, n: int) -> int:
         ".jsonl": b'{"text": "one row"}\n',
         ".json": b'[{"text": "one row"}]',
         ".csv": b"text\none row\n",
-        ".txt.gz": gzip.compress(b"packed"),
+        ".txt.gz": gzip.compress(b"packed", mtime=0),
     }
     bad = {
         ".txt": b"\x89PNG\r\n\x1a\n",
@@ -115,7 +115,7 @@ def mixed(folder: Path, n: int) -> int:
         ".jsonl": b"{oops\n",
         ".json": b'[{"text": ',
         ".csv": b"text\na,b\n",
-        ".txt.gz": gzip.compress(b"packed" * 999)[:-9],
+        ".txt.gz": gzip.compress(b"packed" * 999, mtime=0)[:-9],
     }
     suffixes = list(good)
     n_broken = 0

@@ -40,7 +40,7 @@ def write(given: KeyedVectors, kind: str, folder: Path) -> Path:
         return path
     given.save_word2vec_format(str(path), binary=kind == "binary", write_header=kind != "glove")
     if kind == "gzip":
-        path.write_bytes(gzip.compress(path.read_bytes()))
+        path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     if kind == "windows":
         path.write_bytes(path.read_bytes().replace(b"\n", b" \r\n"))
     if kind == "binary with line ends":  # as the first program wrote them
@@ -135,7 +135,7 @@ def test_what_is_cut_off_or_announces_too_much_is_told(given: KeyedVectors, tmp_
 def test_bombs_and_pickles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.encoders.word_files._EXPANSION_FROM", 1 << 20)
     bomb = tmp_path / "bomb.gz"
-    bomb.write_bytes(gzip.compress(b"a 1 2\n" + b"b 1 2\n" * 1_500_000))
+    bomb.write_bytes(gzip.compress(b"a 1 2\n" + b"b 1 2\n" * 1_500_000, mtime=0))
     with pytest.raises(SourceError, match="unpacks to more than 100 times its size"):
         read_words(bomb)
     bomb.write_bytes(
