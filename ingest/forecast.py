@@ -32,7 +32,7 @@ _REMEMBERED = 500_000  # texts whose repetition is noticed
 _RECORD_BYTES = 90  # its row, its places in the indexes on ids and commits, its line in `synced`
 _PART_BYTES = 60
 _VECTOR_BYTES = 17  # two keys beside its numbers, and the rest of the pages of a batch
-_EMPTY_BYTES = 120_000
+_EMPTY_BYTES = 213_000  # of a collection that holds nothing yet
 _COMMIT_S = 60e-6  # a passage, and its record
 _LINK_BYTES = 160
 # On a processor oneDNN keeps code and room for each shape of batch that it meets, up to 1,024 pieces; new shapes grow

@@ -119,12 +119,13 @@ def load_tokenizer(checkpoint: ClipCheckpoint) -> Any:
     """Its tokenizer.
 
     Raises:
-        MissingExtra: SigLIP's needs sentencepiece.
+        MissingExtra: SigLIP's needs sentencepiece and protobuf.
         ModelUnavailable: its files cannot be used.
     """
     settings = checkpoint.room / "tokenizer_config.json"
     told = read_json(settings)[0] if settings.is_file() else {}
-    if told.get("tokenizer_class") == "SiglipTokenizer" and importlib.util.find_spec("sentencepiece") is None:
+    packages = ("sentencepiece", "google", "google.protobuf")  # what is within one is looked for in it
+    if told.get("tokenizer_class") == "SiglipTokenizer" and not all(map(importlib.util.find_spec, packages)):
         raise MissingExtra(f"the model '{checkpoint.name}'", "siglip")
     with _told(checkpoint):
         return AutoTokenizer.from_pretrained(

@@ -298,8 +298,9 @@ def test_a_text_is_changed(whole: Whole, tmp_path: Path, to: int) -> None:
     id, at = _record(whole)
     with changed(whole.catalog, at, lambda _: to):
         assert asked(whole, tmp_path / "scratch")["read"] == "told"
-        (line,) = checked(whole.path)
+        line, *others = checked(whole.path)
         assert id in line
+        assert all("words" in other for other in others)  # the index of words is compared with the texts
 
 
 @pytest.mark.parametrize("to", [b"9", b"x"], ids=["another number", "not JSON"])

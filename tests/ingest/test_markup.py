@@ -307,7 +307,8 @@ def test_the_time_is_not_square(unit):
         cut_markup(text, offsets_of(text), count)
         return time.process_time() - start
 
-    assert seconds(8_000) < 40 * max(seconds(1_000), 0.02)
+    # Eight times the text may take five times as long as eight times the time; the best of three, as others work too.
+    assert min(seconds(8_000) for _ in range(3)) < 40 * max(min(seconds(1_000) for _ in range(3)), 0.05)
 
 
 # ---- in an ingest run ------------------------------------------------------------------------------------------

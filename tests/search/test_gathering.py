@@ -213,7 +213,7 @@ def test_threads_that_ask_a_collection_get_what_each_would_alone(tmp_path, monke
 
         first = pool.submit(ask, {"query": "first"})
         assert encoder.begun.wait(60)
-        gathering = next(iter(shop._asker._words.values()))[1].gathering
+        gathering = next(iter(shop._asker._words.values()))[-1].gathering
         waiting = [pool.submit(ask, question) for question in asked]
         until(lambda: len(gathering._waiting) == len(asked))
         encoder.gate.set()
@@ -274,7 +274,7 @@ def test_a_real_model_gives_each_query_the_scores_it_has_alone(tmp_path, monkeyp
         monkeypatch.setattr(loaded, "encode", held)
         first = pool.submit(shop.search, "first")
         assert begun.wait(60)
-        gathering = next(iter(shop._asker._words.values()))[1].gathering
+        gathering = next(iter(shop._asker._words.values()))[-1].gathering
         waiting = [pool.submit(shop.search, query) for query in queries]
         until(lambda: len(gathering._waiting) == len(queries))
         gate.set()
