@@ -18,13 +18,13 @@ from ingest.sources.edge_format import EdgeFormat
 from ingest.sources.graph_union import less, union
 from ingest.sync import Sync
 from ingest.verbs.graph_stored import StoredGraph, named, node_vectors, stored_graph
-from ingest.verbs.opening import ROWS_PER_COMMIT, opened
+from ingest.verbs.node_rows import put_rows
+from ingest.verbs.opening import opened
 from ingest.verbs.predictions import predicted_in, unmark
 from search.catalog.edges import ADDED
-from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError, UnknownSpace
-from search.types import WHOLE, Record, Space
+from search.types import Record, Space
 from search.vectors import Vectors
 
 _FROM = (
@@ -143,23 +143,9 @@ def _store(
     before, fresh = graphs
     origin, digest = source
     sync = Sync(collection.database, space, "")
-    linked = np.asarray(matrix.any(axis=1))
     with collection.writing() as writer, writer.together():
         guessed = set(predicted_in(collection, space).values())
         unmark(collection, writer, space, [item.record.id for item in items if item.record.id in guessed])
-        for begin in range(0, len(items), ROWS_PER_COMMIT):
-            span = slice(begin, begin + ROWS_PER_COMMIT)
-            some = items[span]
-            written = writer.put(
-                [item.record for item in some],
-                matrix[span][linked[span]],
-                space,
-                parts=[(WHOLE,) if there_is else () for there_is in linked[span]],
-                provenance=[Provenance(sync.digest(item), item.origin) for item in some],
-                merge=True,
-            )
-            tally.added += written.added
-            tally.updated += written.updated
-        tally.vectors = int(linked.sum())
+        put_rows(writer, space, items, matrix, sync, tally)
         added = {**before.state.added, origin: digest.hex()}
         writer.put_edges(space, ADDED, named(union(before.added, fresh)), added=added)

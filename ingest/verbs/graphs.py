@@ -27,13 +27,13 @@ from ingest.verbs.graph_stored import (
     node_vectors,
     stored_graph,
 )
-from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
+from ingest.verbs.node_rows import put_rows
+from ingest.verbs.opening import DEFAULT, opened
 from ingest.verbs.predictions import predict_again, predicted_in, sources_of, unmark
 from search.catalog.edges import ADDED, READ, GraphState
-from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError, SourceError
-from search.types import WHOLE, EncoderSpec, Json, Record, Space
+from search.types import EncoderSpec, Json, Record, Space
 from search.vectors import Vectors
 from search.writer import check_trainable
 
@@ -239,7 +239,6 @@ def _store_nodes(
     """Replace the vectors of the whole space; a node without edges becomes a record without a vector."""
     name, spec, sync = target
     items, added = whole.items, {} if whole.state is None else whole.state.added
-    linked = np.linalg.norm(matrix, axis=1) > 0
     nothing = Graph(
         whole.read.ids[:0], np.zeros(1, np.int64), np.empty(0, np.int32), None, whole.read.directed
     )
@@ -253,20 +252,7 @@ def _store_nodes(
             unmark(collection, writer, now, predicted)
         there = writer.trained_space(name, spec)
         before = set(collection.ids_in(there)) - predicted
-        for begin in range(0, len(items), ROWS_PER_COMMIT):
-            span = slice(begin, begin + ROWS_PER_COMMIT)
-            some = items[span]
-            written = writer.put(
-                [item.record for item in some],
-                matrix[span][linked[span]],
-                there,
-                parts=[(WHOLE,) if there_is else () for there_is in linked[span]],
-                provenance=[Provenance(sync.digest(item), item.origin) for item in some],
-                merge=True,
-            )
-            tally.added += written.added
-            tally.updated += written.updated
-        tally.vectors = int(linked.sum())
+        put_rows(writer, there, items, matrix, sync, tally)
         gone = sorted(before - {item.record.id for item in items})
         if gone:
             tally.removed = writer.withdraw(gone, there, keep_records=not prune)

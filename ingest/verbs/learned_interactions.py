@@ -17,14 +17,14 @@ from ingest.sources.contract import Item
 from ingest.sources.interaction_files import InteractionFormat
 from ingest.sync import Sync
 from ingest.verbs.graph_stored import PREDICTED
-from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, Paths, listed, opened
+from ingest.verbs.node_rows import put_rows
+from ingest.verbs.opening import DEFAULT, Paths, listed, opened
 from search.catalog import edges
 from search.catalog.edges import NamedRows
-from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError, SourceError
 from search.query.personal import USER, is_personal
-from search.types import WHOLE, EncoderSpec, Metric, Record
+from search.types import EncoderSpec, Metric, Record
 from search.vectors import Vectors
 from search.writer import check_trainable
 
@@ -155,24 +155,10 @@ def _store(
 ) -> None:
     """Replace the vectors of the whole space and who took what, in one commit: both belong to one training."""
     name, spec, sync = target
-    told = np.linalg.norm(matrix, axis=1) > 0
     with collection.writing() as writer, writer.together():
         there = writer.trained_space(name, spec, Metric.DOT)
         before = set(collection.ids_in(there))
-        for begin in range(0, len(items), ROWS_PER_COMMIT):
-            span = slice(begin, begin + ROWS_PER_COMMIT)
-            some = items[span]
-            written = writer.put(
-                [item.record for item in some],
-                matrix[span][told[span]],
-                there,
-                parts=[(WHOLE,) if there_is else () for there_is in told[span]],
-                provenance=[Provenance(sync.digest(item), item.origin) for item in some],
-                merge=True,
-            )
-            tally.added += written.added
-            tally.updated += written.updated
-        tally.vectors = int(told.sum())
+        put_rows(writer, there, items, matrix, sync, tally)
         n_users = given.n_users
         ends = np.concatenate([given.indptr, np.full(given.n_items, given.indptr[-1])])
         ids = [item.record.id for item in items]
