@@ -1,4 +1,4 @@
-"""The words of the records' texts, in an FTS5 table that each commit keeps in step, and their BM25 scores."""
+"""The words of the records' texts, in an FTS5 table that each commit keeps in step (read by `occurrences`)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from search.catalog.database import Database, Transaction
-from search.errors import CollectionCorrupt
-from search.vectors import Keys
 
 _TOKENS = "unicode61 remove_diacritics 2"
 TABLES = (
@@ -21,6 +16,13 @@ TABLES = (
     # Words of a commit are gathered in so many bytes before they are sorted into the table: 1 MB, FTS5's own measure,
     # makes a large commit sort and merge them again and again (twice the time for 10,000 short texts).
     "insert into word (word, rank) values ('hashsize', 16777216)",
+)
+# The same for a few texts in memory, which it holds itself; and to cut queries into words.
+IN_MEMORY = (
+    f"create virtual table word using fts5 (text, tokenize = '{_TOKENS}')",
+    "create virtual table word_count using fts5vocab (word, 'row')",
+    f"create virtual table asked using fts5 (text, tokenize = '{_TOKENS}')",
+    "create virtual table asked_at using fts5vocab (asked, 'instance')",
 )
 _SHADOWS = ("data", "idx", "docsize", "config")  # the tables in which FTS5 keeps an index
 _AT_ONCE = 5_000  # records read together
@@ -85,38 +87,6 @@ def _texts(transaction: Transaction) -> Iterator[list[tuple[int, str]]]:
     ).fetchall():
         yield rows
         last = rows[-1][0]
-
-
-def count(transaction: Transaction) -> int:
-    """How many records have words."""
-    return int(transaction.value("select count(*) from word_docsize"))
-
-
-def n_with(transaction: Transaction, word: str) -> int:
-    """How many records hold a word, given as the index holds it (small letters, no accents); 0 if it is not there."""
-    return int(transaction.value("select doc from word_count where term = ?", (word,)) or 0)
-
-
-def scores(transaction: Transaction, expression: str) -> tuple[Keys, NDArray[np.float64]]:
-    """Keys, ascending, of the records that match an FTS5 expression, and their BM25 (k1 1.2, b 0.75).
-
-    Raises:
-        CollectionCorrupt: the index of words is damaged.
-    """
-    try:
-        rows = transaction.sql(
-            "select rowid, -rank from word where word match ? order by rowid", (expression,)
-        ).fetchall()
-    except sqlite3.DatabaseError as error:
-        if "malformed" not in str(error):
-            raise
-        raise CollectionCorrupt(
-            "the index of words is damaged; build it anew with: nearkin compact"
-        ) from error
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.float64)
-    keys, found = zip(*rows, strict=True)
-    return np.array(keys, dtype=np.int64), np.array(found, dtype=np.float64)
 
 
 def problems(database: Database) -> list[str]:

@@ -1,93 +1,73 @@
-"""Ranks records by the words of a query: BM25, added up word by word; what words asked lately gave is kept."""
+"""Ranks records by the words of a query: BM25, added up word by word.
+
+Where a word occurs is read once, and what commits change is followed in memory: the texts that came or changed since
+are indexed there too, and stand in for what the catalog said of them.
+"""
 
 from __future__ import annotations
 
-import re
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import full_text
-from search.catalog.database import Transaction
+from search.catalog import occurrences, reads
+from search.catalog.database import Behind, Transaction
+from search.catalog.occurrences import Occurrences, Totals
 from search.catalog.reads import State
+from search.query.recent import Recent
+from search.query.units import Unit, units
 from search.vectors import Keys
 
-MOST_WORDS = 256  # of a query are looked for: as many as most text models read
 _BYTES = 64 << 20  # of the words asked lately
 _OVERHEAD = 300  # bytes of a word that no text has
-
-_PIECES = re.compile(r'"([^"]*)"|([^\W_]+)(\*?)')
-_RUN = re.compile(f"[{full_text.UNSPACED}]+|[^{full_text.UNSPACED}]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What is looked for as one: a word, the words of a phrase, or the beginning of a word."""
-
-    shown: str  # as it is told to the user
-    words: str  # as FTS5 splits them
-    prefix: bool = False
-
-    @property
-    def expression(self) -> str:
-        """For FTS5; what stands in quotes is never read as its syntax, and `words` holds no quotes."""
-        return f'"{self.words}" *' if self.prefix else f'"{self.words}"'
-
-
-def units(query: str) -> list[Unit]:
-    """What a query looks for: its words, "phrases" and beginnings of words*, each once, the first 256 of them.
-
-    Of scripts without blanks between words each two neighbouring characters are looked for.
-    """
-    found: dict[tuple[str, bool], Unit] = {}
-    for match in _PIECES.finditer(unicodedata.normalize("NFC", query.replace("\0", " "))):
-        phrase, word, star = match.groups()
-        if phrase is not None:
-            words = " ".join(re.findall(r"[^\W_]+", full_text.spaced(phrase)))
-            made = [Unit(f'"{phrase}"', words)] if words else []
-        else:
-            made = _of_word(word, prefix=bool(star))
-        for unit in made:
-            found.setdefault((unit.words.casefold(), unit.prefix), unit)
-        if len(found) >= MOST_WORDS:
-            break
-    return list(found.values())[:MOST_WORDS]
-
-
-def _of_word(word: str, *, prefix: bool) -> list[Unit]:
-    made: list[Unit] = []
-    for run in _RUN.findall(word):
-        if full_text.spaced(run) == run:
-            made.append(Unit(run + "*" * prefix, run, prefix))
-        elif len(run) == 1:
-            made.append(Unit(run, run))
-        else:
-            made += [Unit(pair, " ".join(pair)) for pair in map("".join, pairwise(run))]
-    return made
-
-
-def without_marks(query: str) -> str:
-    """The query as the text model should read it: without the quotes of phrases and the stars of prefixes."""
-    return re.sub(r'(?<=\w)\*|"', " ", query)
+_MOST_RECENT = 5_000  # texts that are followed in memory; then all is read anew
+_MOST_COUNTED = 20_000  # words whose number of texts is remembered
+_SPARSE = 16  # records for each one found, above which they are sorted together instead of added up in place
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Records that hold some of the words, by key ascending, with their BM25; and by which units they were found."""
+    """Records that hold some of the words: for each unit their keys (n,), ascending, and its BM25 for each (n,)."""
 
-    keys: Keys
-    scores: NDArray[np.float64]
-    by_unit: Sequence[tuple[Unit, Keys]]
+    by_unit: Sequence[tuple[Unit, Keys, NDArray[np.float64]]]
+
+    def first(self, among: NDArray[np.bool_], depth: int) -> tuple[Keys, NDArray[np.float64]]:
+        """The best `depth` of the records that may be returned, and their BM25; among equals by key.
+
+        Args:
+            among: whether a record may be returned, by its key.
+            depth: how many at the most.
+        """
+        keys, scores = self._added(among)
+        if len(keys) > depth:
+            least = -np.partition(-scores, depth - 1)[depth - 1]
+            keys, scores = keys[scores >= least], scores[scores >= least]
+        order = np.argsort(-scores, kind="stable")[:depth]
+        return keys[order], scores[order]
+
+    def _added(self, among: NDArray[np.bool_]) -> tuple[Keys, NDArray[np.float64]]:
+        if not self.by_unit:
+            return np.empty(0, np.int64), np.empty(0, np.float64)
+        if sum(len(keys) for _, keys, _ in self.by_unit) * _SPARSE < len(among):
+            every = np.concatenate([keys for _, keys, _ in self.by_unit])
+            keys, inverse = np.unique(every, return_inverse=True)
+            total = np.bincount(inverse, np.concatenate([some for _, _, some in self.by_unit]), len(keys))
+            kept = among[keys]
+            return keys[kept], total[kept].astype(np.float64)
+        total = np.zeros(len(among))
+        for _, keys, scores in self.by_unit:
+            total[keys] += scores  # each key once
+        total *= among
+        keys = np.flatnonzero(total)  # each score is above 0
+        return keys, total[keys]
 
     def words_of(self, key: int) -> list[str]:
         """What of the query a record holds."""
-        return [unit.shown for unit, keys in self.by_unit if _holds(keys, key)]
+        return [unit.shown for unit, keys, _ in self.by_unit if _holds(keys, key)]
 
 
 def _holds(keys: Keys, key: int) -> bool:
@@ -96,21 +76,139 @@ def _holds(keys: Keys, key: int) -> bool:
 
 
 @dataclass(slots=True)
-class _Kept:
-    """What the words asked lately gave, as of one commit."""
+class _Unit:
+    """Where a unit occurs as the catalog said when it was asked, and its keys and scores as of a later commit."""
 
-    commit: tuple[str, int] = ("", -1)
-    n_texts: int = 0
-    found: OrderedDict[str, tuple[Keys, NDArray[np.float64]]] = field(default_factory=OrderedDict)
-    common: dict[str, bool] = field(default_factory=dict)
-    n_bytes: int = 0
+    said: Occurrences
+    commit_seq: int
+    keys: Keys
+    scores: NDArray[np.float64]
+
+    @property
+    def n_bytes(self) -> int:
+        return _OVERHEAD + 28 * len(self.said.keys)
+
+
+class _Texts:
+    """The lengths of all texts and the words asked lately, as of a commit; it is told of each later one."""
+
+    def __init__(self, transaction: Transaction, state: State) -> None:
+        self.uuid, self.commit_seq = state.uuid, state.commit_seq
+        self.recent = Recent()
+        self.found: OrderedDict[tuple[str, bool], _Unit] = OrderedDict()
+        self.n_bytes = 0
+        self._n_holding: dict[str, tuple[int, int]] = {}  # by word, and how many texts had moved by then
+        self._n_moved = 0  # texts that came, changed or went since the beginning
+        keys, lengths = occurrences.lengths(transaction)
+        self.lengths = np.full(max(state.next_record, int(keys[-1]) + 1 if len(keys) else 0), -1, np.int32)
+        self.lengths[keys] = lengths
+        self._followed = np.zeros(len(self.lengths), dtype=bool)  # whether `recent` knows better
+        self.totals = Totals(len(keys), int(lengths.sum()))
+        if self.totals != occurrences.totals(transaction):
+            raise occurrences.damaged()
+
+    def follow(self, transaction: Transaction, state: State) -> bool:
+        """Bring all up to a later commit; False where it is better read anew."""
+        rows = transaction.sql(
+            "select key, text from record where changed > ? order by key limit ?",
+            (self.commit_seq, _MOST_RECENT + 1),
+        ).fetchall()
+        if len(rows) + self.recent.n > _MOST_RECENT:
+            return False
+        if state.next_record > len(self.lengths):
+            room = max(state.next_record, len(self.lengths) * 5 // 4) - len(self.lengths)
+            self.lengths = np.concatenate([self.lengths, np.full(room, -1, np.int32)])
+            self._followed = np.concatenate([self._followed, np.zeros(room, dtype=bool)])
+        touched = reads.key_array(rows)
+        self._followed[touched] = True
+        self._set(touched, np.full(len(touched), -1, np.int32))
+        if texts := [(key, text) for key, text in rows if text]:
+            self._set(*self.recent.put(texts))
+        said = occurrences.totals(transaction)
+        if self.totals != said:  # something was deleted, which leaves no trace but this
+            held = np.flatnonzero(self.lengths >= 0)
+            gone = held[~np.isin(held, occurrences.keys(transaction), assume_unique=True)]
+            self._set(gone, np.full(len(gone), -1, np.int32))
+            self._n_moved += len(gone)
+        self._n_moved += len(touched)
+        self.commit_seq = state.commit_seq
+        return self.totals == said
+
+    def _set(self, keys: Keys, lengths: NDArray[np.int32]) -> None:
+        before = self.lengths[keys]
+        n = self.totals.n_texts - np.count_nonzero(before >= 0) + np.count_nonzero(lengths >= 0)
+        words = self.totals.n_words - before[before >= 0].sum() + lengths[lengths >= 0].sum()
+        self.lengths[keys] = lengths
+        self.totals = Totals(int(n), int(words))
+
+    def common(self, transaction: Transaction, word: str) -> bool:
+        """Whether at least half of the texts hold a word, so that it tells nothing."""
+        n, moved = self._n_holding.get(word, (0, -1))
+        # Since it was counted, each text that moved may have made one more or one less.
+        slack = self._n_moved - moved
+        if moved < 0 or (2 * (n - slack) < self.totals.n_texts <= 2 * (n + slack) and slack):
+            n, slack = occurrences.n_with(transaction, word), 0
+            if len(self._n_holding) >= _MOST_COUNTED:
+                self._n_holding.clear()
+            self._n_holding[word] = n, self._n_moved
+        return 2 * (n - slack) >= self.totals.n_texts
+
+    def scored(
+        self, transaction: Transaction, unit: Unit, terms: Sequence[str]
+    ) -> tuple[Keys, NDArray[np.float64]]:
+        """The keys (n,), ascending, of the texts that hold a unit, and its BM25 in each."""
+        asked = (unit.words, unit.prefix)
+        held = self.found.get(asked)
+        if held is None:
+            if len(terms) == 1 and not unit.prefix:
+                said = occurrences.of_word(transaction, terms[0])
+            else:
+                said = occurrences.of_expression(transaction, unit.expression, self.totals, self.lengths)
+            held = self.found[asked] = _Unit(said, -1, said.keys, np.empty(0))
+            self.n_bytes += held.n_bytes
+            while self.n_bytes > _BYTES and len(self.found) > 1:
+                self.n_bytes -= self.found.popitem(last=False)[1].n_bytes
+        self.found.move_to_end(asked)
+        if held.commit_seq != self.commit_seq:
+            now = self._now(held.said, unit, terms)
+            held.keys, held.scores, held.commit_seq = now.keys, self._bm25(now), self.commit_seq
+        return held.keys, held.scores
+
+    def _now(self, said: Occurrences, unit: Unit, terms: Sequence[str]) -> Occurrences:
+        """Where a unit occurs, by what the catalog said once and the texts that moved since."""
+        if said.keys.size and int(said.keys[-1]) >= len(self.lengths):
+            raise occurrences.damaged()
+        if not self._n_moved:
+            if (self.lengths[said.keys] < 0).any():
+                raise occurrences.damaged()
+            return said
+        stays = (self.lengths[said.keys] >= 0) & ~self._followed[said.keys]
+        if not stays.all():
+            said = Occurrences(said.keys[stays], said.counts[stays])
+        if not self.recent.n:
+            return said
+        if len(terms) == 1 and not unit.prefix:
+            late = self.recent.of_word(terms[0])
+        else:
+            late = self.recent.of_expression(unit.expression)
+        alive = self.lengths[late.keys] >= 0
+        if not alive.any():
+            return said
+        keys = np.concatenate([said.keys, late.keys[alive]])
+        order = np.argsort(keys, kind="stable")
+        return Occurrences(keys[order], np.concatenate([said.counts, late.counts[alive]])[order])
+
+    def _bm25(self, found: Occurrences) -> NDArray[np.float64]:
+        weight = occurrences.idf(self.totals.n_texts, len(found.keys)) * (occurrences.K1 + 1)
+        beside = occurrences.lengthened(self.lengths[found.keys], self.totals)
+        return np.asarray(weight * found.counts / (found.counts + beside))
 
 
 class Keywords:
     """BM25 over the records of a collection. Several threads may ask at once."""
 
     def __init__(self) -> None:
-        self._kept = _Kept()
+        self._texts: _Texts | None = None
         self._lock = threading.Lock()
 
     def ranking(self, transaction: Transaction, state: State, query: str) -> Ranking:
@@ -122,46 +220,32 @@ class Keywords:
 
         Raises:
             CollectionCorrupt: the index of words is damaged.
+            Behind: another thread has followed a later commit; read again in a new transaction.
         """
-        wanted = units(query)
         with self._lock:
-            kept = self._current(transaction, state)
-            rare = [unit for unit in wanted if not self._common(transaction, kept, unit)]
-            found = [(unit, *self._found(transaction, kept, unit)) for unit in rare or wanted]
-        found = [one for one in found if len(one[1])]
-        if not found:
-            return Ranking(np.empty(0, np.int64), np.empty(0, np.float64), [])
-        keys, inverse = np.unique(np.concatenate([keys for _, keys, _ in found]), return_inverse=True)
-        added = np.concatenate([scores for _, _, scores in found])
-        scores: NDArray[np.float64] = np.bincount(inverse, added, len(keys)).astype(np.float64)
-        return Ranking(keys, scores, [(unit, some) for unit, some, _ in found])
+            texts = self._at(transaction, state)
+            wanted = [(unit, texts.recent.terms(unit.words)) for unit in units(query)]
+            wanted = [(unit, terms) for unit, terms in wanted if terms]
+            rare = [
+                (unit, terms)
+                for unit, terms in wanted
+                if unit.prefix or len(terms) > 1 or not texts.common(transaction, terms[0])
+            ]
+            found = [(unit, *texts.scored(transaction, unit, terms)) for unit, terms in rare or wanted]
+        return Ranking([one for one in found if len(one[1])])
 
-    def _current(self, transaction: Transaction, state: State) -> _Kept:
-        commit = (state.uuid, state.commit_seq)
-        if self._kept.commit != commit:
-            self._kept = _Kept(commit, full_text.count(transaction))
-        return self._kept
-
-    @staticmethod
-    def _common(transaction: Transaction, kept: _Kept, unit: Unit) -> bool:
-        """Whether at least half of the texts hold this word, so that it tells nothing."""
-        if unit.prefix or " " in unit.words:
-            return False
-        folded = unicodedata.normalize("NFD", unit.words.lower())
-        word = "".join(letter for letter in folded if not unicodedata.combining(letter))
-        if word not in kept.common:
-            kept.common[word] = 2 * full_text.n_with(transaction, word) >= kept.n_texts
-        return kept.common[word]
-
-    @staticmethod
-    def _found(transaction: Transaction, kept: _Kept, unit: Unit) -> tuple[Keys, NDArray[np.float64]]:
-        asked = unit.expression
-        if asked in kept.found:
-            kept.found.move_to_end(asked)
-            return kept.found[asked]
-        found = kept.found[asked] = full_text.scores(transaction, asked)
-        kept.n_bytes += _OVERHEAD + 16 * len(found[0])
-        while kept.n_bytes > _BYTES and len(kept.found) > 1:
-            _, (keys, _) = kept.found.popitem(last=False)
-            kept.n_bytes -= _OVERHEAD + 16 * len(keys)
-        return found
+    def _at(self, transaction: Transaction, state: State) -> _Texts:
+        texts = self._texts
+        if texts is not None and texts.uuid == state.uuid:
+            if texts.commit_seq == state.commit_seq:
+                return texts
+            if texts.commit_seq > state.commit_seq:
+                raise Behind
+            try:
+                if texts.follow(transaction, state):
+                    return texts
+            except BaseException:
+                self._texts = None  # it may have followed in part
+                raise
+        texts = self._texts = _Texts(transaction, state)
+        return texts

@@ -19,7 +19,7 @@ from search.collection import Collection
 from search.encoders import probes
 from search.encoders.text import TextEncoder
 from search.query.hybrid import fused
-from search.query.keywords import MOST_WORDS, units
+from search.query.units import MOST_WORDS, units
 from search.types import Part, Record
 from tests.search.test_text_encoder import save_bert
 
