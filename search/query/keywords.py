@@ -62,7 +62,7 @@ class Ranking:
         for _, keys, scores in self.by_unit:
             total[keys] += scores  # each key once
         total *= among
-        keys = np.flatnonzero(total)  # each score is above 0
+        keys = np.flatnonzero(total > 0)  # as each score is
         return keys, total[keys]
 
     def words_of(self, key: int) -> list[str]:
@@ -102,7 +102,7 @@ class _Texts:
         keys, lengths = occurrences.lengths(transaction)
         self.lengths = np.full(max(state.next_record, int(keys[-1]) + 1 if len(keys) else 0), -1, np.int32)
         self.lengths[keys] = lengths
-        self._followed = np.zeros(len(self.lengths), dtype=bool)  # whether `recent` knows better
+        self._settled = self.lengths.copy()  # the same, but -1 for texts that `recent` knows better
         self.totals = Totals(len(keys), int(lengths.sum()))
         if self.totals != occurrences.totals(transaction):
             raise occurrences.damaged()
@@ -110,7 +110,7 @@ class _Texts:
     def follow(self, transaction: Transaction, state: State) -> bool:
         """Bring all up to a later commit; False where it is better read anew."""
         rows = transaction.sql(
-            "select key, text from record where changed > ? order by key limit ?",
+            "select key, text from record where changed > ? limit ?",  # in no order: by key all would be read
             (self.commit_seq, _MOST_RECENT + 1),
         ).fetchall()
         if len(rows) + self.recent.n > _MOST_RECENT:
@@ -118,9 +118,8 @@ class _Texts:
         if state.next_record > len(self.lengths):
             room = max(state.next_record, len(self.lengths) * 5 // 4) - len(self.lengths)
             self.lengths = np.concatenate([self.lengths, np.full(room, -1, np.int32)])
-            self._followed = np.concatenate([self._followed, np.zeros(room, dtype=bool)])
+            self._settled = np.concatenate([self._settled, np.full(room, -1, np.int32)])
         touched = reads.key_array(rows)
-        self._followed[touched] = True
         self._set(touched, np.full(len(touched), -1, np.int32))
         if texts := [(key, text) for key, text in rows if text]:
             self._set(*self.recent.put(texts))
@@ -139,6 +138,7 @@ class _Texts:
         n = self.totals.n_texts - np.count_nonzero(before >= 0) + np.count_nonzero(lengths >= 0)
         words = self.totals.n_words - before[before >= 0].sum() + lengths[lengths >= 0].sum()
         self.lengths[keys] = lengths
+        self._settled[keys] = -1
         self.totals = Totals(int(n), int(words))
 
     def common(self, transaction: Transaction, word: str) -> bool:
@@ -170,38 +170,44 @@ class _Texts:
                 self.n_bytes -= self.found.popitem(last=False)[1].n_bytes
         self.found.move_to_end(asked)
         if held.commit_seq != self.commit_seq:
-            now = self._now(held.said, unit, terms)
-            held.keys, held.scores, held.commit_seq = now.keys, self._bm25(now), self.commit_seq
+            now, lengths = self._now(held.said, unit, terms)
+            held.keys, held.scores, held.commit_seq = now.keys, self._bm25(now, lengths), self.commit_seq
         return held.keys, held.scores
 
-    def _now(self, said: Occurrences, unit: Unit, terms: Sequence[str]) -> Occurrences:
-        """Where a unit occurs, by what the catalog said once and the texts that moved since."""
+    def _now(
+        self, said: Occurrences, unit: Unit, terms: Sequence[str]
+    ) -> tuple[Occurrences, NDArray[np.int32]]:
+        """Where a unit occurs now, by what the catalog said and the texts that moved since; the lengths of those (n,)."""
         if said.keys.size and int(said.keys[-1]) >= len(self.lengths):
             raise occurrences.damaged()
-        if not self._n_moved:
-            if (self.lengths[said.keys] < 0).any():
+        lengths = self._settled[said.keys]
+        if lengths.size and lengths.min() < 0:
+            if not self._n_moved:
                 raise occurrences.damaged()
-            return said
-        stays = (self.lengths[said.keys] >= 0) & ~self._followed[said.keys]
-        if not stays.all():
-            said = Occurrences(said.keys[stays], said.counts[stays])
+            stays = lengths >= 0
+            said, lengths = Occurrences(said.keys[stays], said.counts[stays]), lengths[stays]
         if not self.recent.n:
-            return said
+            return said, lengths
         if len(terms) == 1 and not unit.prefix:
             late = self.recent.of_word(terms[0])
         else:
             late = self.recent.of_expression(unit.expression)
-        alive = self.lengths[late.keys] >= 0
-        if not alive.any():
-            return said
-        keys = np.concatenate([said.keys, late.keys[alive]])
-        order = np.argsort(keys, kind="stable")
-        return Occurrences(keys[order], np.concatenate([said.counts, late.counts[alive]])[order])
+        alive = late.keys[self.lengths[late.keys] >= 0]
+        if not len(alive):
+            return said, lengths
+        keys = np.concatenate([said.keys, alive])
+        counts = np.concatenate([said.counts, late.counts[self.lengths[late.keys] >= 0]])
+        lengths = np.concatenate([lengths, self.lengths[alive]])
+        if len(said.keys) and alive[0] < said.keys[-1]:
+            order = np.argsort(keys, kind="stable")
+            keys, counts, lengths = keys[order], counts[order], lengths[order]
+        return Occurrences(keys, counts), lengths
 
-    def _bm25(self, found: Occurrences) -> NDArray[np.float64]:
+    def _bm25(self, found: Occurrences, lengths: NDArray[np.int32]) -> NDArray[np.float64]:
         weight = occurrences.idf(self.totals.n_texts, len(found.keys)) * (occurrences.K1 + 1)
-        beside = occurrences.lengthened(self.lengths[found.keys], self.totals)
-        return np.asarray(weight * found.counts / (found.counts + beside))
+        beside = occurrences.lengthened(lengths, self.totals)
+        beside += found.counts
+        return np.asarray(weight * found.counts / beside)
 
 
 class Keywords:
