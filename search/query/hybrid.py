@@ -21,7 +21,7 @@ from search.query.keywords import Ranking
 from search.query.recommend import Taste, scored
 from search.query.request import Options
 from search.query.run import Found
-from search.query.units import without_marks
+from search.query.units import meant
 from search.types import Hit, Json, Space
 from search.vectors import Keys, Vectors, similarity
 
@@ -73,8 +73,13 @@ class HybridAsking(Asking):
 
     def by_words_too(self, queries: Sequence[str], space: Space, options: Options) -> list[list[Hit]]:
         """Hits for words, a list for each query: among the records that have a vector in the space."""
-        meant = [without_marks(query).strip() or query for query in queries]
-        vectors, encoding_s = self._encoded(meant, space, self.encoder(space))
+        vectors, encoding_s = self._encoded([meant(query) for query in queries], space, self.encoder(space))
+        return self._found_by_both(space, queries, vectors, options, encoding_s)
+
+    def _found_by_both(
+        self, space: Space, queries: Sequence[str], vectors: Vectors, options: Options, encoding_s: float
+    ) -> list[list[Hit]]:
+        """As `by_words_too`, of queries that are encoded already (n, dim)."""
         return self._read(
             lambda transaction, state: self._both(
                 (transaction, state), space, queries, vectors, options, encoding_s
@@ -126,7 +131,9 @@ class HybridAsking(Asking):
                     "search_ms": round(search_ms, 3),
                     "words_ms": round(words_ms, 3),
                 }
-                said = {"space": space.name, "plan": way.to_json(), **times}
+                said: dict[str, Json] = {"space": space.name, "plan": way.to_json(), **times}
+                if len(queries) > 1:
+                    said["together"] = len(queries)  # all were encoded and searched for in these times
                 told.append(
                     _explained(
                         look,

@@ -177,7 +177,7 @@ class _Texts:
     def _now(
         self, said: Occurrences, unit: Unit, terms: Sequence[str]
     ) -> tuple[Occurrences, NDArray[np.int32]]:
-        """Where a unit occurs now, by what the catalog said and the texts that moved since; the lengths of those (n,)."""
+        """Where a unit occurs now: as the catalog said, but for the texts that moved; and the lengths (n,) of those."""
         if said.keys.size and int(said.keys[-1]) >= len(self.lengths):
             raise occurrences.damaged()
         lengths = self._settled[said.keys]

@@ -61,6 +61,6 @@ def _of_word(word: str, *, prefix: bool) -> list[Unit]:
     return made
 
 
-def without_marks(query: str) -> str:
-    """The query as the text model should read it: without the quotes of phrases and the stars of prefixes."""
-    return re.sub(r'(?<=\w)\*|"', " ", query)
+def meant(query: str) -> str:
+    """The query as a text model should read it: without the quotes of phrases and the stars of beginnings."""
+    return re.sub(r'(?<=\w)\*|"', " ", query).strip() or query
