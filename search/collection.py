@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from search import backup, checking, upkeep
 from search.catalog import consistency, reads, thumbnails, writes
 from search.catalog.database import Database
+from search.catalog.full_text import BULK
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import CollectionError, QueryError
@@ -114,6 +115,8 @@ class Collection(Sorting, Graphs, Evaluating):
                         there = writer.space(space, spec)
                     writer.put(given, rows, there)
                 self._index_when_due(there, len(given))
+        if len(given) >= BULK:
+            self._indexer.start(words_alone=True)
         return [record.id for record in given]
 
     def _index_when_due(self, space: Space, n_added: int) -> None:

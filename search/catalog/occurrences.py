@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.catalog.database import Transaction
+from search.catalog.reads import listed
 from search.errors import CollectionCorrupt
 from search.vectors import Keys
 
@@ -136,17 +137,24 @@ def totals(transaction: Transaction) -> Totals:
 
 
 def lengths(transaction: Transaction, among: Keys | None = None) -> tuple[Keys, NDArray[np.int32]]:
-    """The keys (n,) of the texts, ascending, and how many words each has (n,); of all, or of those `among`."""
-    which = ""
+    """The keys (n,) of the texts, ascending, and how many words each has (n,); of all, or of those `among`.
+
+    Raises:
+        CollectionCorrupt: the index of words is damaged.
+    """
+    which, values = "", ()
     if among is not None:
-        which = f" where id in ({','.join(map(str, among.tolist()))})"
-    keys, sizes = transaction.sql(
-        f"select group_concat(id), group_concat(hex(sz), '') from word_docsize{which}"  # noqa: S608 - numbers
+        which, values = " where id in (select value from json_each(?))", (listed(among.tolist()),)
+    ids, sizes = transaction.sql(
+        f"select group_concat(id), group_concat(hex(sz), '') from word_docsize{which}",  # noqa: S608 - ours
+        values,
     ).fetchone()
-    found, words = _numbers(keys), _varints(bytes.fromhex(sizes or ""))
+    found = np.fromstring(ids or "", dtype=np.int64, sep=",")
+    words = _varints(bytes.fromhex(sizes or "")).astype(np.int32)
     if len(found) != len(words):
         raise damaged()
-    return found, words.astype(np.int32)
+    order = np.argsort(found, kind="stable")
+    return found[order], words[order]
 
 
 def keys(transaction: Transaction) -> Keys:

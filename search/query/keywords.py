@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import occurrences, reads
+from search.catalog import full_text, occurrences, reads
 from search.catalog.database import Behind, Transaction
 from search.catalog.occurrences import Occurrences, Totals
 from search.catalog.reads import State
@@ -99,21 +99,26 @@ class _Texts:
         self.n_bytes = 0
         self._n_holding: dict[str, tuple[int, int]] = {}  # by word, and how many texts had moved by then
         self._n_moved = 0  # texts that came, changed or went since the beginning
+        self.until = 0  # the key from which on texts wait to be taken in by the catalog's index
         keys, lengths = occurrences.lengths(transaction)
         self.lengths = np.full(max(state.next_record, int(keys[-1]) + 1 if len(keys) else 0), -1, np.int32)
         self.lengths[keys] = lengths
         self._settled = self.lengths.copy()  # the same, but -1 for texts that `recent` knows better
         self.totals = Totals(len(keys), int(lengths.sum()))
-        if self.totals != occurrences.totals(transaction):
+        for texts in full_text.waiting(transaction):
+            self._set(*self.recent.put(texts))
+            self._n_moved += len(texts)
+        if not self._agrees(transaction):
             raise occurrences.damaged()
 
     def follow(self, transaction: Transaction, state: State) -> bool:
         """Bring all up to a later commit; False where it is better read anew."""
+        n_waiting = state.next_record - full_text.until(transaction)
         rows = transaction.sql(
             "select key, text from record where changed > ? limit ?",  # in no order: by key all would be read
-            (self.commit_seq, _MOST_RECENT + 1),
+            (self.commit_seq, n_waiting + _MOST_RECENT + 1),
         ).fetchall()
-        if len(rows) + self.recent.n > _MOST_RECENT:
+        if len(rows) + self.recent.n > n_waiting + _MOST_RECENT:
             return False
         if state.next_record > len(self.lengths):
             room = max(state.next_record, len(self.lengths) * 5 // 4) - len(self.lengths)
@@ -123,15 +128,32 @@ class _Texts:
         self._set(touched, np.full(len(touched), -1, np.int32))
         if texts := [(key, text) for key, text in rows if text]:
             self._set(*self.recent.put(texts))
-        said = occurrences.totals(transaction)
-        if self.totals != said:  # something was deleted, which leaves no trace but this
-            held = np.flatnonzero(self.lengths >= 0)
-            gone = held[~np.isin(held, occurrences.keys(transaction), assume_unique=True)]
-            self._set(gone, np.full(len(gone), -1, np.int32))
-            self._n_moved += len(gone)
         self._n_moved += len(touched)
         self.commit_seq = state.commit_seq
-        return self.totals == said
+        if self._agrees(transaction):
+            return True
+        # Something was deleted, which leaves no other trace.
+        late = "select key from record where key >= ? and text is not null and text <> ''"
+        waiting = reads.key_array(transaction.sql(late, (self.until,)))
+        there = np.concatenate([occurrences.keys(transaction), waiting])
+        held = np.flatnonzero(self.lengths >= 0)
+        gone = held[~np.isin(held, there, assume_unique=True)]
+        self._set(gone, np.full(len(gone), -1, np.int32))
+        self._n_moved += len(gone)
+        return self._agrees(transaction)
+
+    def _agrees(self, transaction: Transaction) -> bool:
+        """Whether these are the texts of the catalog: as many words in its index, and as many that wait."""
+        self.until = full_text.until(transaction)
+        late = self.lengths[self.until :]
+        late = late[late >= 0]
+        indexed = Totals(self.totals.n_texts - len(late), self.totals.n_words - int(late.sum()))
+        if indexed != occurrences.totals(transaction):
+            return False
+        if not len(late):
+            return True
+        count = "select count(*) from record where key >= ? and text is not null and text <> ''"
+        return bool(transaction.value(count, (self.until,)) == len(late))
 
     def _set(self, keys: Keys, lengths: NDArray[np.int32]) -> None:
         before = self.lengths[keys]
@@ -148,6 +170,9 @@ class _Texts:
         slack = self._n_moved - moved
         if moved < 0 or (2 * (n - slack) < self.totals.n_texts <= 2 * (n + slack) and slack):
             n, slack = occurrences.n_with(transaction, word), 0
+            if self.recent.n:
+                late = self.recent.of_word(word).keys
+                n += int(np.count_nonzero(self.lengths[late[late >= self.until]] >= 0))
             if len(self._n_holding) >= _MOST_COUNTED:
                 self._n_holding.clear()
             self._n_holding[word] = n, self._n_moved
@@ -163,7 +188,8 @@ class _Texts:
             if len(terms) == 1 and not unit.prefix:
                 said = occurrences.of_word(transaction, terms[0])
             else:
-                said = occurrences.of_expression(transaction, unit.expression, self.totals, self.lengths)
+                indexed = occurrences.totals(transaction)
+                said = occurrences.of_expression(transaction, unit.expression, indexed, self.lengths)
             held = self.found[asked] = _Unit(said, -1, said.keys, np.empty(0))
             self.n_bytes += held.n_bytes
             while self.n_bytes > _BYTES and len(self.found) > 1:
@@ -244,6 +270,7 @@ class Keywords:
         texts = self._texts
         if texts is not None and texts.uuid == state.uuid:
             if texts.commit_seq == state.commit_seq:
+                texts.until = full_text.until(transaction)  # which moves by itself
                 return texts
             if texts.commit_seq > state.commit_seq:
                 raise Behind

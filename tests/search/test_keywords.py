@@ -79,6 +79,7 @@ def test_what_commits_change_is_followed(
 ) -> None:
     monkeypatch.setattr(keywords, "_MOST_RECENT", most_recent)
     monkeypatch.setattr(keywords, "_BYTES", 20_000)
+    monkeypatch.setattr(full_text, "BULK", 20)
     rng = np.random.default_rng(5)
     texts: dict[str, str] = {}
     words, n_found = Keywords(), 0
@@ -101,6 +102,8 @@ def test_what_commits_change_is_followed(
                 texts = {id: one for id, one in texts.items() if id not in gone}
             if step % 10 == 9:
                 shop.compact()
+            elif step % 10 == 4:
+                shop.index()
             held = {id: one for id, one in texts.items() if one}
             for query in QUERIES if step % 5 == 0 else QUERIES[:3]:
                 found = scored(reader, words, query)
@@ -177,6 +180,7 @@ def test_an_older_reader_reads_again(tmp_path: Path) -> None:
 def test_a_damaged_index_is_not_answered_from(tmp_path: Path, damage: str) -> None:
     with search.open(tmp_path / "c") as shop:
         shop.add([{"id": "a", "text": "one two"}, {"id": "b", "text": "one"}])
+        shop.index()
         with shop.database.writing() as transaction:
             transaction.sql(damage)
         with pytest.raises(CollectionCorrupt, match="index of words is damaged"):
