@@ -153,6 +153,9 @@ def info(told: Mapping[str, Any]) -> None:
         )
     out.print(table)
     for space in told["spaces"]:
+        if graph := space["graph"]:
+            kind = "directed" if graph["directed"] else "undirected"
+            out.print(escape(f"{space['name']}: {graph['edges']:,} {kind} edges"), soft_wrap=True)
         for role in ("query", "document"):
             if prompt := space["options"].get(f"{role}_prompt"):
                 said = json.dumps(prompt, ensure_ascii=False)
