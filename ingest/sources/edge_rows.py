@@ -158,12 +158,15 @@ class Rows:
         Raises:
             SourceError: there is such a type.
         """
-        names = sorted(self._edge_types.name(k).decode(errors="replace") for k in range(len(self._edge_types)))
+        names = sorted(
+            self._edge_types.name(k).decode(errors="replace") for k in range(len(self._edge_types))
+        )
         for name in self._type_weights:
             if name not in names:
                 told = ", ".join(names[:20]) or "none"
                 raise SourceError(
-                    f"no edge is of the type '{name}', which has a weight; the types are {told}", self.edges.file
+                    f"no edge is of the type '{name}', which has a weight; the types are {told}",
+                    self.edges.file,
                 )
 
     def _numbers(self, data: bytes, spans: Mapping[Role, Spans], role: Role) -> NDArray[np.int32]:
