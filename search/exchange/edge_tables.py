@@ -75,7 +75,7 @@ def _write_csv(file: Path, blocks: Iterator[_Block]) -> int:
         for sources, targets, weights in blocks:
             n += len(sources)
             # As few digits as give the same float32 again.
-            told = [np.format_float_positional(one, trim="-") for one in np.float32(weights)]
+            told = [np.format_float_positional(one, trim="-") for one in np.array(weights, np.float32)]
             rows.writerows(zip(sources, targets, told, strict=True))
     return n
 
