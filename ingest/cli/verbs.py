@@ -39,7 +39,7 @@ def graph(
             "--method",
             metavar="M",
             help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
-            show_default="node2vec",
+            show_default="the space's, else node2vec",
         ),
     ] = None,
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,

@@ -238,6 +238,17 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
     )
 
 
+def load(model: str | EncoderSpec, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
+    """The encoder of this name, of which `choice` says more, or the one with this spec that no file has to go with.
+
+    Raises:
+        ModelUnavailable, ModelError, MissingExtra: as `load_named` and `load_spec`.
+    """
+    if isinstance(model, str):
+        return load_named(model, choice, device=device)
+    return load_spec(model, device=device)
+
+
 def layers_of(model: str) -> list[Layer]:
     """The hidden layers of a picture network that `ModelChoice.layer` can name, from input to output.
 
