@@ -13,7 +13,7 @@ from ingest.report import Predicted
 from ingest.verbs.graph_stored import PREDICTED
 from ingest.verbs.opening import ROWS_PER_COMMIT
 from search.catalog import reads
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError, CollectionNotFound, QueryError, UnknownSpace
 from search.layout import Layout
