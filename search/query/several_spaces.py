@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +100,13 @@ class SeveralSpaces(Asking):
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
             tastes, left_out, told = mixing.tastes(mix, space, rows, (transaction, state, self._views))
+            if options.calibrate and list(mix.weights) == ["text"]:  # what weights are learned for
+                tastes = [
+                    replace(taste, weight=taste.weight * learned)
+                    if (learned := self._preferred.of(transaction, state, taste.space).weight)
+                    else taste
+                    for taste in tastes
+                ]
             return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
 
         return self._read(question)

@@ -16,7 +16,7 @@ from search.query.shape import Shape
 from search.types import Hit, Sense
 
 
-class Asking:
+class Questions:
     """The part of a `Collection` that is asked."""
 
     _asker: Asker
