@@ -117,8 +117,8 @@ class Asking:
             image: a path or a PIL image (a list of them is a batch).
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
-            weights: in a mix, how much "text", "image", "graph", "like" and "vector" count, such as `{"image": 0.5}`; 1 each
-                otherwise.
+            weights: in a mix, how much "text", "image", "graph", "like" and "vector" count, such as
+                `{"image": 0.5}`; 1 each otherwise.
             region: (x, y, width, height) in pixels of the upright picture: what of `image` to search by.
             graph: a whole graph, where `ingest.graphs` has taken such in: a networkx graph, a sparse matrix of scipy,
                 or the path of a file (GraphML, GML, GEXF, Pajek, node-link JSON, edge list); a list of them is a batch.

@@ -28,8 +28,8 @@ class GraphFormat:
     """How whole graphs are to be read.
 
     Args:
-        node_label: the attribute of nodes that says what they are; None takes their degrees (and the node labels of
-            sets that have them).
+        node_label: the attribute of nodes that says what they are; None takes their degrees, or `label` where there
+            are sets in the TU layout with node labels, which go by that name.
         id: the field of a graph in a JSON document that holds its id; None takes `id` or `name` where it is there,
             else the place in the document.
         edges: whether edges have a direction, and the columns of tables; None of it leaves that to the files.

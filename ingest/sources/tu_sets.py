@@ -27,6 +27,7 @@ KINDS = (
     "_edge_attributes.txt",
     "_graph_attributes.txt",
 )
+NODE_LABEL = "label"  # what the field would be called that a set's node labels stand for
 MOST_BYTES = 1 << 30  # of one of the files
 
 Ints = NDArray[np.int64]
@@ -44,8 +45,9 @@ def set_of(name: str) -> tuple[str, str] | None:
 def read_set(files: Mapping[str, Opener], place: Place, form: GraphFormat) -> Iterator[Item | Rejected]:
     """The graphs of a set, each a record with the id `set/number`, numbered from 1 as its files do.
 
-    Its graph label becomes the metadata's `label`, numbers as such; node labels are the nodes' own. Node and edge
-    attributes and edge labels are not read. An edge is undirected unless `form` says otherwise.
+    Its graph label becomes the metadata's `label`, numbers as such; node labels are what the field NODE_LABEL is in
+    other formats. Node and edge attributes and edge labels are not read. An edge is undirected unless `form` says
+    otherwise.
 
     Args:
         files: by kind, what opens each file that is there.
@@ -53,8 +55,10 @@ def read_set(files: Mapping[str, Opener], place: Place, form: GraphFormat) -> It
         form: how to read it.
     """
     try:
-        if form.node_label is not None:
-            raise SourceError("its nodes have labels but no named fields; leave --node-label out")
+        if form.node_label not in (None, NODE_LABEL):
+            raise SourceError(
+                f"its nodes have no field '{form.node_label}'; they have '{NODE_LABEL}' at most"
+            )
         if form.id is not None:
             raise SourceError("its graphs have numbers and no id fields; leave --id out")
         edges = _numbers(files, EDGES, 2)
@@ -63,7 +67,7 @@ def read_set(files: Mapping[str, Opener], place: Place, form: GraphFormat) -> It
             raise SourceError(f"its {OWNERS} is empty")
         if owners.min() < 1:
             raise SourceError(f"its {OWNERS} has a graph {owners.min()}; they are numbered from 1")
-        labels = _labels(files, len(owners))
+        labels = None if form.node_label is None else _labels(files, len(owners))
         classes = _lines(files, CLASSES)
     except SourceError as error:
         yield place.rejected(str(error))
@@ -154,10 +158,10 @@ def _lines(files: Mapping[str, Opener], kind: str) -> list[str] | None:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _labels(files: Mapping[str, Opener], n: int) -> NDArray[np.uint64] | None:
+def _labels(files: Mapping[str, Opener], n: int) -> NDArray[np.uint64]:
     lines = _lines(files, LABELS)
     if lines is None:
-        return None
+        raise SourceError(f"its nodes have no labels: there is no {LABELS}")
     if len(lines) != n:
         raise SourceError(f"its {LABELS} has {len(lines):,} lines for {n:,} nodes")
     known = {line: label_hash(line.replace(" ", "")) for line in set(lines)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -20,7 +20,7 @@ from ingest.sources.inputs import Input, input_of, shown, why
 from ingest.sources.lines import read_lines
 from ingest.sources.picture_archives import Read, directory_of
 from ingest.sources.texts import absolute, files_below
-from ingest.sources.tu_sets import EDGES, OWNERS, read_set, set_of
+from ingest.sources.tu_sets import EDGES, LABELS, NODE_LABEL, OWNERS, read_set, set_of
 from search.errors import MissingExtra, SourceError
 from search.types import Json
 
@@ -60,6 +60,8 @@ class WholeGraphs(Source):
     Args:
         paths: files and folders.
         form: how to read them.
+        settled: whether `form` says what nodes are told apart by; else node labels of sets in the TU layout are taken
+            where there are any.
         may_be_empty: absolute paths of folders in which nothing need be left.
 
     Raises:
@@ -67,11 +69,15 @@ class WholeGraphs(Source):
     """
 
     def __init__(
-        self, paths: Sequence[Path], form: GraphFormat = PLAIN, may_be_empty: Container[str] = ()
+        self,
+        paths: Sequence[Path],
+        form: GraphFormat = PLAIN,
+        *,
+        settled: bool = False,
+        may_be_empty: Container[str] = (),
     ) -> None:
         if not paths:
             raise SourceError("nothing to read; name a file or a folder")
-        self._form = form
         self._roots = list(dict.fromkeys(absolute(Path(path)) for path in paths))
         for root, given in zip(self._roots, paths, strict=False):
             if root.is_dir():
@@ -79,6 +85,13 @@ class WholeGraphs(Source):
                     raise SourceError(f"no graph in this folder ({SUPPORTED}); name another", shown(given))
             elif not _is_wanted(root.name):
                 raise SourceError(f"cannot be read as graphs; use {SUPPORTED}", shown(given))
+        if form.node_label is None and not settled and self._has_labelled_sets():
+            form = replace(form, node_label=NODE_LABEL)
+        self.form = form
+
+    def _has_labelled_sets(self) -> bool:
+        found = (one for root in self._roots for one in _below(root))
+        return any(isinstance(one, FoundSet) and LABELS in one.files for one in found)
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -102,9 +115,9 @@ class WholeGraphs(Source):
                 if isinstance(found, Rejected):
                     yield found
                 elif isinstance(found, FoundSet):
-                    yield from read_set(found.files, found.place, self._form)
+                    yield from read_set(found.files, found.place, self.form)
                 else:
-                    yield from _read(found, self._form)
+                    yield from _read(found, self.form)
 
 
 def kind_archive(name: str) -> Kind | None:

@@ -73,7 +73,8 @@ def graphs(
         method = _method(known, method, settings)
         form = _format(known, form or GraphFormat())
     trainer = load_trainer(method, settings or GraphSettings())
-    source = _source(given, form, (ids, metadata), emptied(collection, space) if prune else frozenset())
+    may_be_empty = emptied(collection, space) if prune else frozenset()
+    source, form = _source(given, form, (ids, metadata), settled=known is not None, may_be_empty=may_be_empty)
     said = f"graphs, nodes by {form.node_label or 'degree'}"
     if dry_run:
         with opened(collection, must_write=False) as there:
@@ -138,8 +139,11 @@ def _source(
     given: Paths | Sequence[Any],
     form: GraphFormat,
     told: tuple[Sequence[str] | None, Sequence[Mapping[str, Json] | None] | None],
+    *,
+    settled: bool,
     may_be_empty: frozenset[str],
-) -> Source:
+) -> tuple[Source, GraphFormat]:
+    """The graphs, and how they are read."""
     several = [given] if isinstance(given, str | Path) else list(given)
     if all(isinstance(one, str | Path) for one in several):
         if told != (None, None):
@@ -147,10 +151,11 @@ def _source(
         # numba and its compiled code are loaded here and not before.
         from ingest.sources.whole_graphs import WholeGraphs
 
-        return WholeGraphs(listed(several), form, may_be_empty)
+        files = WholeGraphs(listed(several), form, settled=settled, may_be_empty=may_be_empty)
+        return files, files.form
     if any(isinstance(one, str | Path) for one in several):
         raise SourceError("paths stand among graphs in memory; give the one or the other")
-    return GivenGraphs(several, *told, form)
+    return GivenGraphs(several, *told, form), form
 
 
 def _learn(source: Source, fit: Any, options: Options) -> bytes:

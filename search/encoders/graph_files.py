@@ -35,7 +35,8 @@ def read_graph_file(path: Path) -> Any:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror}); check the path", str(path)) from error
+        reason = (error.strerror or type(error).__name__).lower()
+        raise SourceError(f"cannot be read ({reason}); check the path", str(path)) from error
     if len(data) > MOST_BYTES:
         raise SourceError(f"is over {MOST_BYTES >> 20} MiB; ingest it and ask by its id", str(path))
     if suffix in (".graphml", ".gexf") and _ENTITIES.search(data):

@@ -59,7 +59,10 @@ def labelled(given: Any, node_label: str | None = None) -> LabelledGraph:
     elif isinstance(given, Path):
         from search.encoders.graph_files import read_graph_file
 
-        graph = labelled(read_graph_file(given), node_label)
+        try:
+            graph = labelled(read_graph_file(given), node_label)
+        except SourceError as error:
+            raise error if error.file else SourceError(str(error), str(given)) from None
     elif hasattr(given, "is_directed") and hasattr(given, "edges"):
         graph = _of_networkx(given, node_label)
     elif hasattr(given, "tocsr"):

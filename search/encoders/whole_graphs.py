@@ -88,7 +88,7 @@ class GraphModel(Encoder):
         if not known.all():
             raise QueryError(
                 "a graph has nothing in common with those that the space was learned from; give another"
-                + ("" if self.node_label is None else f", with '{self.node_label}' as theirs")
+                + ("" if self.node_label is None else f", whose nodes have a '{self.node_label}' as theirs")
             )
         return rows
 

@@ -83,7 +83,9 @@ def given_ways(
     if graph is not None:
         given.append("graph")
     if not given:
-        raise QueryError("nothing to search for; give words, an image, a graph, a stored id (like) or a vector")
+        raise QueryError(
+            "nothing to search for; give words, an image, a graph, a stored id (like) or a vector"
+        )
     return given
 
 
