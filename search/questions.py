@@ -34,6 +34,7 @@ class Questions:
         vector: Any = None,
         weights: Mapping[str, float] | None = None,
         region: Sequence[float] | None = None,
+        graph: Any = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -61,6 +62,7 @@ class Questions:
         vector: None = None,
         weights: None = None,
         region: None = None,
+        graph: None = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -87,6 +89,7 @@ class Questions:
         vector: Any = None,
         weights: Mapping[str, float] | None = None,
         region: Sequence[float] | None = None,
+        graph: Any = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -114,9 +117,11 @@ class Questions:
             image: a path or a PIL image (a list of them is a batch).
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
-            weights: in a mix, how much "text", "image", "like" and "vector" count, such as `{"image": 0.5}`; 1 each
-                otherwise.
+            weights: in a mix, how much "text", "image", "graph", "like" and "vector" count, such as
+                `{"image": 0.5}`; 1 each otherwise.
             region: (x, y, width, height) in pixels of the upright picture: what of `image` to search by.
+            graph: a whole graph, where `ingest.graphs` has taken such in: a networkx graph, a sparse matrix of scipy,
+                or the path of a file (GraphML, GML, GEXF, Pajek, node-link JSON, edge list); a list of them is a batch.
             effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
                 None takes what it was tuned to. Not by `like`, nor in a mix.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
@@ -148,7 +153,7 @@ class Questions:
         """
         shape = Shape(min_score, offset, diversity, group_by, boost)
         options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, calibrate, shape)
-        question = Question(query, image, like, vector, space, weights, region)
+        question = Question(query, image, like, vector, space, weights, region, graph)
         return answer(self._asker, question, options)
 
     def recommend(

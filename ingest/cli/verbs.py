@@ -1,4 +1,4 @@
-"""The verbs that fill a collection: ingest text, images, graph, interactions, vectors."""
+"""The verbs that fill a collection: ingest text, images, graph, graphs, interactions, vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ingest.cli import interactions, pictures, texts
+from ingest.cli import interactions, pictures, texts, whole_graphs
 from ingest.cli.options import (
     DryRun,
     OnePath,
@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, 
 app.command()(texts.text)
 app.command()(pictures.images)
 app.command()(interactions.interactions)
+app.command()(whole_graphs.graphs)
 
 
 @app.command()

@@ -73,11 +73,15 @@ def search(
     where: WhereOption = None,
     image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
     like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
+    graph: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Search by a whole graph, where such were taken in."),
+    ] = None,
     weight: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             metavar="WAY=NUMBER",
-            help="Of several ways together, how much one counts: text, image or like; repeat for more.",
+            help="Of several ways together, how much one counts: text, image, graph or like; repeat for more.",
         ),
     ] = None,
     region: Annotated[
@@ -142,7 +146,7 @@ def search(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is nearest to words, a picture or a stored record, or to several of these together."""
+    """Find what is nearest to words, a picture, a graph or a stored record, or to several of these together."""
     with opened(collection, device=device) as there:
         found = there.search(
             query,
@@ -153,6 +157,7 @@ def search(
             like=like,
             weights=_weighted(weight, "--weight") if weight else None,
             region=None if region is None else _numbers(region),
+            graph=graph,
             effort=effort,
             context=context,
             rerank=rerank,
@@ -172,6 +177,7 @@ def search(
             (example,) = [None] if like is None else there.get(like)
             cut = None if region is None else _numbers(region)
             asked = sheet.query_cards(query, image, cut, example, there.thumbnail)
+            asked += [sheet.Card(str(graph), "graph")] if graph is not None else []
             told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
             write_sheet(html, sheet.of_hits(found, asked, told, there.thumbnail))
     if as_json:

@@ -87,6 +87,7 @@ PUBLISHED = ModelChoice()
 SMALL_NETWORK = "small"  # the network for pictures that is learned where no other is named
 LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts that are ingested
 LEARNED_PICTURES = ("patches", "simclr")  # learned from the pictures that are ingested
+LEARNED_GRAPHS = ("wl", "graph2vec", "pooled")  # learned from the whole graphs that are ingested
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
@@ -213,6 +214,10 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         return LearnedPictureEncoder.from_spec(
             spec, data=data, device=device.name, precision=device.precision
         )
+    if spec.family == "whole-graphs":
+        from search.encoders import whole_graphs
+
+        return whole_graphs.from_spec(spec, data=data)
     if spec.family == "openai":
         from search.encoders.remote import RemoteEncoder
 
@@ -307,6 +312,8 @@ def _refuse_others(model: str) -> None:
         raise ModelError(f"'{model}' is learned from pictures; use it with: nearkin ingest images")
     if model in ("node2vec", "node2vec+", "deepwalk", "prone", "cleora", "eigenmaps", "lle"):
         raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
+    if model in LEARNED_GRAPHS:
+        raise ModelError(f"'{model}' is learned from whole graphs; use it with: nearkin ingest graphs")
     if model.partition(":")[0] in ("word2vec", "glove"):
         raise ModelError(f"there is no '{model}'; use {', '.join(LEARNED_WORDS[:-1])} or {LEARNED_WORDS[-1]}")
     if Path(model).expanduser().is_file():
