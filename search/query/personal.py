@@ -27,6 +27,7 @@ from search.vectors import Keys, Vectors, unit_rows
 USER = "user:"  # what the ids of users begin with, so that none is an item's
 LEARNED_FROM = "learned_from"  # the option of a space's spec that says so
 INTERACTIONS = "interactions"
+RIDGE = "ridge"  # the option of an ALS space: how much of what counts in a row holds its vector near 0
 _NEAREST = 3  # of the items taken that are named for a hit
 _ALPHA, _RIDGE = 10.0, 0.1  # of the fold-in, where the space was not learned by least squares
 
@@ -226,7 +227,10 @@ def folded_in(space: Space, gram: Gram, items: Vectors, counts: NDArray[np.float
     rows, left = items.astype(np.float64), gram.products
     if space.encoder.family == "als":
         extra = float(options["alpha"]) * (np.log1p(counts) if options["log"] else counts)  # type: ignore[arg-type]
-        ridge = float(options["regularization"]) * (float(extra.sum()) + gram.n)  # type: ignore[arg-type]
+        if RIDGE in options:
+            ridge = float(options[RIDGE]) * float(extra.sum())  # type: ignore[arg-type]
+        else:  # as spaces were learned at first: by all that counts, taken or not
+            ridge = float(options["regularization"]) * (float(extra.sum()) + gram.n)  # type: ignore[arg-type]
     else:
         extra = _ALPHA * np.ones(len(rows))  # there a pair was taken or not
         ridge = _RIDGE * float(np.trace(left)) / len(left)
