@@ -14,6 +14,7 @@ from ingest.sources.graph_union import from_entries
 from search.catalog import edges, reads
 from search.catalog.database import Database, Transaction
 from search.catalog.edges import GraphState, NamedRows
+from search.catalog.names import names_of
 from search.types import EncoderSpec, Space
 from search.vectors import Vectors
 
@@ -121,12 +122,7 @@ def _graph(
     named[owners] = True
     named[targets] = True
     keys = np.flatnonzero(named)
-    ids = dict(
-        transaction.sql(
-            "select key, id from record where key in (select value from json_each(?))",
-            (reads.listed(keys.tolist()),),
-        ).fetchall()
-    )
+    ids = names_of(transaction, keys.tolist())
     order = sorted(ids, key=lambda key: ids[key])
     number = np.full(len(named), -1, np.int64)
     number[np.array(order, np.int64)] = np.arange(len(order))
