@@ -13,9 +13,10 @@ import numpy as np
 from search.catalog import edges, reads, succession, writes
 from search.catalog.database import Database, Transaction
 from search.catalog.metadata_text import FieldNames
+from search.catalog.part_writes import Pieces, Provenance
 from search.catalog.thumbnails import Thumbnail
 from search.catalog.thumbnails import put as keep_thumbnails
-from search.catalog.writes import Pieces, Provenance, Written
+from search.catalog.writes import Written
 from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
 from search.types import EncoderSpec, Json, Metric, Part, Record, Space

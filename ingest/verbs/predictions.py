@@ -14,7 +14,7 @@ from ingest.verbs.graph_stored import PREDICTED
 from ingest.verbs.opening import ROWS_PER_COMMIT
 from search.catalog import reads
 from search.catalog.names import names_of
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError, CollectionNotFound, QueryError, UnknownSpace
 from search.layout import Layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from search.catalog import reads, writes
+from search.catalog import reads, showing, writes
 from search.catalog.database import Transaction
 from search.errors import UnknownSpace
 from search.failpoints import Step, reached
@@ -87,7 +87,7 @@ def parts(transaction: Transaction, space: Space, record_keys: Keys) -> dict[int
         CollectionCorrupt: a part does not match its checksum.
     """
     keys = reads.parts_of(transaction, space, record_keys.tolist())
-    shown = reads.shown(transaction, [key for some in keys.values() for key in some], pieces=True)
+    shown = showing.shown(transaction, [key for some in keys.values() for key in some], pieces=True)
     found: dict[int, tuple[Part, ...]] = {}
     for record_key, some in keys.items():
         pieces = [dict(shown[key].part or {}) for key in some]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,9 +14,8 @@ from search.catalog.database import Transaction
 from search.catalog.reads import State
 from search.index.view import Look
 from search.query import run
-from search.query.follow import Views
-from search.query.keywords import Keywords, Ranking, without_marks
-from search.query.lately import Lately
+from search.query.asking import Asking
+from search.query.keywords import Ranking, without_marks
 from search.query.recommend import Taste, scored
 from search.query.request import Options
 from search.query.run import Found
@@ -24,8 +23,7 @@ from search.types import Hit, Json, Space
 from search.vectors import Keys, Vectors
 
 if TYPE_CHECKING:
-    from search.encoders.contract import Encoder, Item
-    from search.query.matches import Matches
+    pass
 
 Answer = TypeVar("Answer")
 DEPTH = 100  # of each ranking, the first that count; all k do in any case
@@ -63,25 +61,8 @@ def fused(by_meaning: Keys, by_words: Keys, k: int) -> tuple[Keys, NDArray[np.fl
     return keys[order], total[order].astype(np.float32), ranks[order]
 
 
-class HybridAsking:
+class HybridAsking(Asking):
     """The part of an `Asker` that looks for words beside the vectors."""
-
-    _views: Views
-    _lately: Lately
-    keywords: Keywords
-
-    def encoder(self, space: Space) -> Encoder:
-        """See `Asker`."""
-        raise NotImplementedError
-
-    def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
-        raise NotImplementedError
-
-    def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
-        raise NotImplementedError
-
-    def _matching(self) -> Matches:
-        raise NotImplementedError
 
     def by_words_too(self, queries: Sequence[str], space: Space, options: Options) -> list[list[Hit]]:
         """Hits for words, a list for each query: among the records that have a vector in the space."""
