@@ -74,13 +74,19 @@ class SeveralSpaces(Asking):
         return found
 
     def recommend_to(
-        self, asked: Who, weights: Mapping[str, float] | None, diversity: float, options: Options
+        self,
+        asked: Who,
+        weights: Mapping[str, float] | None,
+        diversity: float,
+        options: Options,
+        exclude: Sequence[str] = (),
     ) -> list[Hit]:
-        """Hits for a user, or for somebody who took some items."""
+        """Hits for a user, or for somebody who took some items; none of those excluded."""
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
             told = personal(asked, weights, self._users, (transaction, state, self._views))
-            found = self._best(transaction, state, told.tastes, told.left_out, diversity, options)
+            left_out = {*told.left_out, *reads.keys_of(transaction, exclude).values()}
+            found = self._best(transaction, state, told.tastes, list(left_out), diversity, options)
             return because(transaction, found, told) if options.explain else found
 
         return self._read(question)
