@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 WALKING = ("node2vec", "node2vec+", "deepwalk")
 OWN, REFERENCE = BACKENDS = ("own", "reference")
-METHODS = (*WALKING, "prone", "cleora", "eigenmaps", "lle")
+METHODS = (*WALKING, "prone", "netmf", "cleora", "eigenmaps", "lle")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a caller may set; `prone`, `cleora`, `eigenmaps` and `lle` know `dim`, `seed` and `threads` alone.
+    """What a caller may set; methods without walks know `dim`, `seed` and `threads` alone.
 
     `dim` numbers per vector; `walks` from each node, of `length` nodes; `window` contexts on either side,
-    `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec; `threads` None for all
-    processors. The result does not depend on `threads`. `device` is where: "cpu" (compiled), or "cuda" or "cuda:N"
-    (torch; its vectors are others, of the same quality). `backend` "reference" is the node2vec package, for comparison.
+    `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec, `gamma` as in node2vec+ (None for its
+    usual 0); `threads` None for all processors. The result does not depend on `threads`. `device` is where: "cpu"
+    (compiled), or "cuda" or "cuda:N" (torch; its vectors are others, of the same quality). `backend` "reference" is
+    the node2vec package, for comparison.
     """
 
     dim: int = 128
@@ -39,6 +40,7 @@ class NodeSettings:
     threads: int | None = None
     device: str = "cpu"
     backend: str = OWN
+    gamma: float | None = None
 
 
 def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTrainer:
@@ -56,12 +58,16 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         raise ModelError(f"unknown backend {settings.backend!r}; use {' or '.join(BACKENDS)}")
     if method not in WALKING:
         return _spectral(method, settings)
+    if settings.gamma is not None and method != "node2vec+":
+        raise ModelError(f"gamma is of node2vec+, and {method} takes none; leave it out, or use node2vec+")
     # numba and its compiled code are loaded here and not before: most runs never train on a graph.
     from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec, Node2VecPlus
     from ingest.learn.nodes.skipgram import SkipGramSettings
     from ingest.learn.nodes.walks import WalkSettings
 
-    walks = WalkSettings(settings.walks, settings.length, settings.p, settings.q, settings.seed)
+    walks = WalkSettings(
+        settings.walks, settings.length, settings.p, settings.q, settings.seed, settings.gamma
+    )
     learning = SkipGramSettings(
         dim=settings.dim,
         window=settings.window,
@@ -103,6 +109,10 @@ def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:
         from ingest.learn.nodes.prone import ProNE
 
         trainer = ProNE
+    elif method == "netmf":
+        from ingest.learn.nodes.netmf import NetMF
+
+        trainer = NetMF
     elif method == "cleora":
         from ingest.learn.nodes.cleora import Cleora
 
