@@ -157,7 +157,7 @@ def test_isolated_nodes_change_nothing_for_the_others() -> None:
 def test_unknown_methods_and_bad_settings_are_refused() -> None:
     with pytest.raises(
         ModelUnavailable,
-        match=r"'line'; use node2vec, node2vec\+, deepwalk, prone, netmf, cleora, eigenmaps or lle",
+        match=r"'line'; use node2vec, node2vec\+, deepwalk, prone, netmf, cleora, eigenmaps, lle or sgc",
     ):
         load_trainer("line")
     with pytest.raises(ModelError, match="dim is 0"):
