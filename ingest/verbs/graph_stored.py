@@ -97,7 +97,7 @@ def from_origins(database: Database, space: Space, origins: Sequence[str]) -> di
 
 def settings_of(spec: EncoderSpec) -> dict[str, int | float]:
     """What of a trainer's spec `NodeSettings` takes, by name."""
-    known = ("dim", "walks", "length", "window", "negatives", "epochs", "p", "q", "seed")
+    known = ("dim", "walks", "length", "window", "negatives", "epochs", "p", "q", "gamma", "seed")
     return {name: spec.options[name] for name in known if isinstance(spec.options.get(name), int | float)}  # type: ignore[misc]
 
 
