@@ -78,8 +78,8 @@ def graph(
             matrix of scipy, an array (m, 2) or (m, 3) of ends and weights, or a tuple of these as columns.
         ids: of a matrix's rows, or of the nodes that the ends in arrays count from 0; None takes the numbers
             themselves.
-        method: node2vec, node2vec+, deepwalk, prone, netmf, cleora, eigenmaps or lle; None takes that of the space, with
-            its settings, else node2vec.
+        method: node2vec, node2vec+, deepwalk, prone, netmf, cleora, eigenmaps or lle; None takes that of the space,
+            with its settings, else node2vec.
         settings: dimensions, walks, p and q and the like, as far as the method knows them; None takes the usual ones.
         edges: whether edges have a direction, which columns hold them, types, format and query; read from the file
             where it says so.
