@@ -19,6 +19,7 @@ from search.catalog.thumbnails import put as keep_thumbnails
 from search.catalog.writes import Written
 from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
+from search.query.preferences import unlearned
 from search.types import EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Vectors, prepared
 
@@ -188,7 +189,7 @@ class Writer:
         with self._committing() as transaction:
             wanted = reads.wanted(transaction, other)
             if wanted is not None:
-                writes.record_wanted(transaction, space, wanted)
+                writes.record_wanted(transaction, space, unlearned(wanted))
 
     def drop_space(self, space: Space) -> int:
         """Drop a space with its vectors, as one commit; how many parts it had. Records stay."""

@@ -1,4 +1,4 @@
-"""The verbs that fill a collection: ingest text, images, graph, interactions, vectors."""
+"""The verbs that fill a collection: ingest text, images, graph, graphs, interactions, vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ingest.cli import interactions, pictures, texts
+from ingest.cli import interactions, pictures, texts, whole_graphs
 from ingest.cli.options import (
     DryRun,
     OnePath,
@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, 
 app.command()(texts.text)
 app.command()(pictures.images)
 app.command()(interactions.interactions)
+app.command()(whole_graphs.graphs)
 
 
 @app.command()
@@ -38,13 +39,20 @@ def graph(
             "--model",
             "--method",
             metavar="M",
-            help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
-            show_default="node2vec",
+            help="node2vec, node2vec+, deepwalk, prone, netmf, cleora, eigenmaps or lle.",
+            show_default="the space's, else node2vec",
         ),
     ] = None,
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,
     p: Annotated[float, typer.Option(help="node2vec's return parameter.")] = 1.0,
     q: Annotated[float, typer.Option(help="node2vec's in-out parameter.")] = 1.0,
+    gamma: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="node2vec+: an edge is weak below the mean and so many standard deviations.",
+            show_default="0",
+        ),
+    ] = None,
     walks: Annotated[int, typer.Option(help="Walks from each node.")] = 10,
     length: Annotated[int, typer.Option(help="Nodes in a walk.")] = 80,
     window: Annotated[int, typer.Option(help="Contexts on either side of a node.")] = 10,
@@ -120,6 +128,7 @@ def graph(
         dim=dim,
         p=p,
         q=q,
+        gamma=gamma,
         walks=walks,
         length=length,
         window=window,

@@ -82,11 +82,13 @@ def is_usable(weight: float) -> bool:
 class Edges:
     """Edges as they are read, their ends numbered in order of appearance.
 
-    A format that declares its nodes calls `close` behind them: an edge to any other node is then rejected.
+    A format that declares its nodes calls `close` behind them: an edge to any other node is then rejected. With
+    `edgeless` a graph of nodes alone is one too.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, edgeless: bool = False) -> None:
         self.file = file
+        self.edgeless = edgeless
         self.ids = Ids()
         self.rejected: list[Rejected] = []
         self.untold = 0
@@ -153,7 +155,7 @@ class Edges:
         self.rejected.sort(key=lambda bad: bad.line or 0)
         if self.untold:
             self.rejected.append(Rejected(self.file, f"{self.untold:,} further edges cannot be used either"))
-        if len(sources) == 0:
+        if len(sources) == 0 and not self.edgeless:
             raise SourceError(f"has no edges{self._why_none()}; give a graph with at least one", self.file)
         names, rank = self.ids.sorted(self.declared)
         n = len(names)

@@ -14,6 +14,7 @@ from ingest.sources.graph_union import from_entries
 from search.catalog import edges, reads
 from search.catalog.database import Database, Transaction
 from search.catalog.edges import GraphState, NamedRows
+from search.catalog.names import names_of
 from search.types import EncoderSpec, Space
 from search.vectors import Vectors
 
@@ -96,7 +97,7 @@ def from_origins(database: Database, space: Space, origins: Sequence[str]) -> di
 
 def settings_of(spec: EncoderSpec) -> dict[str, int | float]:
     """What of a trainer's spec `NodeSettings` takes, by name."""
-    known = ("dim", "walks", "length", "window", "negatives", "epochs", "p", "q", "seed")
+    known = ("dim", "walks", "length", "window", "negatives", "epochs", "p", "q", "gamma", "seed")
     return {name: spec.options[name] for name in known if isinstance(spec.options.get(name), int | float)}  # type: ignore[misc]
 
 
@@ -121,12 +122,7 @@ def _graph(
     named[owners] = True
     named[targets] = True
     keys = np.flatnonzero(named)
-    ids = dict(
-        transaction.sql(
-            "select key, id from record where key in (select value from json_each(?))",
-            (reads.listed(keys.tolist()),),
-        ).fetchall()
-    )
+    ids = names_of(transaction, keys.tolist())
     order = sorted(ids, key=lambda key: ids[key])
     number = np.full(len(named), -1, np.int64)
     number[np.array(order, np.int64)] = np.arange(len(order))

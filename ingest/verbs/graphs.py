@@ -25,6 +25,7 @@ from ingest.verbs.graph_stored import (
     from_origins,
     named,
     node_vectors,
+    settings_of,
     stored_graph,
 )
 from ingest.verbs.node_rows import put_rows
@@ -77,7 +78,8 @@ def graph(
             matrix of scipy, an array (m, 2) or (m, 3) of ends and weights, or a tuple of these as columns.
         ids: of a matrix's rows, or of the nodes that the ends in arrays count from 0; None takes the numbers
             themselves.
-        method: None takes node2vec; node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.
+        method: node2vec, node2vec+, deepwalk, prone, netmf, cleora, eigenmaps or lle; None takes that of the space,
+            with its settings, else node2vec.
         settings: dimensions, walks, p and q and the like, as far as the method knows them; None takes the usual ones.
         edges: whether edges have a direction, which columns hold them, types, format and query; read from the file
             where it says so.
@@ -107,8 +109,10 @@ def graph(
         if method is not None or settings is not None:
             raise SourceError("additions have the method and settings of the space; leave them out")
         return add_edges(collection, Addition(given, ids, edges, space), dry_run=dry_run, options=options)
-    method = NODE_METHOD if method is None else method
-    trainer = load_trainer(method, settings if settings is not None else NodeSettings())
+    if method is None:
+        method, made_with = _own_method(collection, space)
+        settings = settings or made_with
+    trainer = load_trainer(method, settings or NodeSettings())
     tally = Tally()
     with tally.timed("read"):
         found = read_given(given, edges, ids)
@@ -163,6 +167,17 @@ def graph(
             there.index(progress.reached, wait=progress.waits)
         report = tally.report(there, space, spec.model, started, dry_run=False)
         return replace(report, turned=None if turned is None else asdict(turned))
+
+
+def _own_method(collection: Collection | str | Path, space: str) -> tuple[str, NodeSettings]:
+    """The method and the settings that a space was learned with; the usual ones for a new space."""
+    from ingest.learn.nodes.load import METHODS, NodeSettings
+
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(space)
+    if known is None or known.encoder.family not in METHODS:
+        return NODE_METHOD, NodeSettings()
+    return known.encoder.family, NodeSettings(**settings_of(known.encoder))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The words of the records' texts, in an FTS5 table (read by `occurrences`).
+"""The words of the records' texts, in an FTS5 table (read by `postings`).
 
 Texts that change or go leave it in the same commit. New ones wait and are taken in a little later, many at a time;
 whoever asks meanwhile looks into those that wait as well (`search.query.recent`). Which they are is told by one

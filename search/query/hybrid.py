@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 DEPTH = 100  # of each ranking, the first that count; all k do in any case
 CONSTANT = 60  # what softens the difference between the first ranks
+EVEN = 0.5  # how much the ranking by meaning counts where nobody has learned better
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +43,33 @@ class Fused:
     by_words: NDArray[np.int64]
 
 
-def fused(by_meaning: Keys, by_words: Keys, k: int) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
+def fused(
+    by_meaning: Keys, by_words: Keys, k: int, weight: float = EVEN
+) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
     """The best k of two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009, sec. 2).
 
     Args:
         by_meaning: the keys of one ranking, best first.
         by_words: those of the other.
         k: how many.
+        weight: how much the first counts, from 0 to 1; the other counts for the rest.
 
     Returns:
-        Keys (n,), best first, among equals by key; their scores (n,), the sum of 1 / (60 + rank), scaled so that
-        the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
+        Keys (n,), best first, among equals by key; their scores (n,), the weighted sum of 1 / (60 + rank), scaled so
+        that the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
     """
     keys = np.union1d(by_meaning, by_words)
     ranks = np.zeros((len(keys), 2), np.int64)
     for column, ranking in enumerate((by_meaning, by_words)):
         ranks[np.searchsorted(keys, ranking), column] = np.arange(1, len(ranking) + 1)
-    shares = np.where(ranks > 0, (CONSTANT + 1) / 2 / (CONSTANT + ranks), 0.0)
-    total = shares.sum(axis=1)
+    total = shares_of(ranks) @ np.array([weight, 1 - weight])
     order = np.lexsort((keys, -total))[:k]
     return keys[order], total[order].astype(np.float32), ranks[order]
+
+
+def shares_of(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each rank, from 1, adds to the score: 61 / (60 + rank); nothing for 0, which is none."""
+    return np.where(ranks > 0, (CONSTANT + 1) / (CONSTANT + ranks), 0.0)
 
 
 class HybridAsking(Asking):
@@ -109,6 +117,8 @@ class HybridAsking(Asking):
     ) -> list[list[Hit]]:
         transaction, state = reading
         look = self._views.look(transaction, state, space)
+        preferred = self._preferred.of(transaction, state, space)
+        weight = EVEN if preferred.meaning is None else preferred.meaning
         rows, allowed = look.rows, None
         if options.where is not None:
             allowed = self._matching().allowed(transaction, state, look, options.where)
@@ -120,9 +130,11 @@ class HybridAsking(Asking):
         answers, told = [], []
         for query, vector, meaning in zip(queries, vectors, near, strict=True):
             started = time.perf_counter()
-            ranking = self.keywords.ranking(transaction, state, query)
+            ranking = self.keywords.ranking(transaction, state, query, preferred.language)
             by_words, bm25 = ranking.first(among, depth)
-            both = _fused(transaction, look, vector, meaning, by_words, options.k)
+            keys, scores, ranks = fused(meaning.record_keys, by_words, options.k, weight)
+            parts = _parts(transaction, look, vector, meaning, keys, ranks)
+            both = Fused(Found(parts, keys, scores), ranks[:, 0], ranks[:, 1])
             words_ms = (time.perf_counter() - started) * 1e3
             answers.append(both.found)
             if options.explain:
@@ -155,15 +167,15 @@ class HybridAsking(Asking):
         )
 
 
-def _fused(
+def _parts(
     transaction: Transaction,
     look: Look,
     vector: NDArray[np.float32],
     meaning: Found,
-    by_words: Keys,
-    k: int,
-) -> Fused:
-    keys, scores, ranks = fused(meaning.record_keys, by_words, k)
+    keys: Keys,
+    ranks: NDArray[np.int64],
+) -> Keys:
+    """The part (n,) that is shown of each record: that by which it was found, else the nearest."""
     parts = np.zeros(len(keys), np.int64)
     near = ranks[:, 0] > 0
     parts[near] = meaning.part_keys[ranks[near, 0] - 1]
@@ -171,7 +183,7 @@ def _fused(
         others = keys[~near].tolist()
         there = reads.parts_of(transaction, look.space, others)
         parts[~near] = [_nearest_part(look, vector, there[key]) for key in others]
-    return Fused(Found(parts, keys, scores), ranks[:, 0], ranks[:, 1])
+    return parts
 
 
 def _nearest_part(look: Look, vector: NDArray[np.float32], parts: list[int]) -> int:

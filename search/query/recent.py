@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import full_text, occurrences
+from search.catalog import full_text, postings
 from search.catalog.database import Transaction
-from search.catalog.occurrences import Occurrences
+from search.catalog.postings import Occurrences
 from search.vectors import Keys
 
 _MOST_TERMS = 20_000  # of words of queries that are remembered as the index holds them
@@ -39,7 +39,7 @@ class Recent:
             [(key, full_text.spaced(text)) for key, text in texts],
         )
         self._transaction.sql("commit")
-        keys, lengths = occurrences.lengths(self._transaction, np.array([key for key, _ in texts], np.int64))
+        keys, lengths = postings.lengths(self._transaction, np.array([key for key, _ in texts], np.int64))
         if len(keys) and keys[-1] >= len(self._lengths):
             room = np.full(int(keys[-1]) + 1 - len(self._lengths), -1, np.int32)
             self._lengths = np.concatenate([self._lengths, room])
@@ -58,11 +58,13 @@ class Recent:
             found = self._terms[words] = tuple(row[0] for row in rows)
         return found
 
-    def of_word(self, word: str) -> Occurrences:
-        """Where a word occurs in these texts, given as an index holds it."""
-        return occurrences.of_word(self._transaction, word)
+    def beginning_with(self, prefix: str) -> list[tuple[str, Keys]]:
+        """The words of these texts that begin so, and the keys (n,) of the texts that hold each."""
+        return postings.places_beginning_with(self._transaction, prefix)
 
-    def of_expression(self, expression: str) -> Occurrences:
-        """Where a phrase or the beginning of a word occurs, as `occurrences.of_expression`."""
-        totals = occurrences.totals(self._transaction)
-        return occurrences.of_expression(self._transaction, expression, totals, self._lengths)
+    def of(self, forms: Sequence[str], expression: str = "") -> Occurrences:
+        """Where any of some words occurs, given as an index holds them, or what an expression says."""
+        if not expression:
+            return postings.of_words(self._transaction, forms)
+        totals = postings.totals(self._transaction)
+        return postings.of_expression(self._transaction, expression, totals, self._lengths)

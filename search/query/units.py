@@ -22,6 +22,12 @@ class Unit:
     shown: str  # as it is told to the user
     words: str  # as FTS5 splits them
     prefix: bool = False
+    phrase: bool = False
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it is one word, which may stand in other forms too."""
+        return not self.phrase and not self.prefix and " " not in self.words
 
     @property
     def expression(self) -> str:
@@ -34,16 +40,16 @@ def units(query: str) -> list[Unit]:
 
     Of scripts without blanks between words each two neighbouring characters are looked for.
     """
-    found: dict[tuple[str, bool], Unit] = {}
+    found: dict[tuple[str, bool, bool], Unit] = {}
     for match in _PIECES.finditer(unicodedata.normalize("NFC", query.replace("\0", " "))):
         phrase, word, star = match.groups()
         if phrase is not None:
             words = " ".join(re.findall(r"[^\W_]+", full_text.spaced(phrase)))
-            made = [Unit(f'"{phrase}"', words)] if words else []
+            made = [Unit(f'"{phrase}"', words, phrase=True)] if words else []
         else:
             made = _of_word(word, prefix=bool(star))
         for unit in made:
-            found.setdefault((unit.words.casefold(), unit.prefix), unit)
+            found.setdefault((unit.words.casefold(), unit.prefix, unit.phrase), unit)
         if len(found) >= MOST_WORDS:
             break
     return list(found.values())[:MOST_WORDS]

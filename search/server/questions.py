@@ -137,4 +137,5 @@ def recommend(collection: Collection, asked: Mapping[str, Any]) -> list[Hit]:
     """
     named = dict(asked)
     likes, dislikes = named.pop("like", ()), named.pop("dislike", ())
-    return collection.recommend(likes, dislikes, spaces=named.pop("space", None), **named)
+    pairs, spaces = named.pop("pair", ()), named.pop("space", None)
+    return collection.recommend(likes, dislikes, pairs=pairs, spaces=spaces, **named)

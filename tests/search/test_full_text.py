@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import search
-from search.catalog import full_text, occurrences, reads
+from search.catalog import full_text, postings, reads
 from search.collection import Collection
 from search.query.keywords import Keywords
 
@@ -49,7 +49,7 @@ def found(shop: Collection, query: str) -> dict[str, float]:
 
 def ranked(shop: Collection, keywords: Keywords, query: str) -> dict[str, float]:
     with shop.database.reading() as transaction:
-        ranking = keywords.ranking(transaction, reads.state(transaction), query)
+        ranking = keywords.ranking(transaction, reads.state(transaction), query, "none")
         ids = dict(transaction.sql("select key, id from record").fetchall())
     keys, scores = ranking.first(np.ones(max(ids, default=0) + 1, dtype=bool), 10_000)
     return {ids[key]: score for key, score in zip(keys.tolist(), scores.tolist(), strict=True)}
@@ -106,8 +106,8 @@ def test_each_commit_keeps_it_in_step(shop: Collection) -> None:
     shop.index()
     assert shop.check() == []
     with shop.database.reading() as transaction:
-        assert occurrences.totals(transaction) == occurrences.Totals(4, 8 + 3 + 8 + 1)
-        assert occurrences.n_with(transaction, "noodles") == 2
+        assert postings.totals(transaction) == postings.Totals(4, 8 + 3 + 8 + 1)
+        assert postings.n_with(transaction, "noodles") == 2
 
 
 def test_what_is_withdrawn_with_its_last_vector_is_gone(tmp_path: Path) -> None:

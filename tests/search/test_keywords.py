@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import search
-from search.catalog import full_text, occurrences, reads
+from search.catalog import full_text, postings, reads
 from search.catalog.database import Behind
 from search.collection import Collection
 from search.errors import CollectionCorrupt
 from search.query import keywords
+from search.query import texts as followed
 from search.query.keywords import Keywords, Ranking
 from search.query.units import Unit, units
 
@@ -41,13 +42,13 @@ def text(rng: np.random.Generator) -> str:
     return " ".join(rng.choice(WORDS, rng.integers(1, 12), p=SHARES / SHARES.sum()))
 
 
-def scored(shop: Collection, words: Keywords, query: str, among: str = "_") -> dict[str, float]:
+def scored(shop: Collection, words: Keywords, query: str, language: str = "none") -> dict[str, float]:
     with shop.database.reading() as transaction:
         state = reads.state(transaction)
-        ranking = words.ranking(transaction, state, query)
+        ranking = words.ranking(transaction, state, query, language)
         ids = dict(transaction.sql("select key, id from record").fetchall())
     mask = np.zeros(state.next_record, dtype=bool)
-    mask[[key for key, id in ids.items() if among in id or among == "_"]] = True
+    mask[list(ids)] = True
     keys, scores = ranking.first(mask, 10_000)
     return {ids[key]: score for key, score in zip(keys.tolist(), scores.tolist(), strict=True)}
 
@@ -77,8 +78,8 @@ def expected(texts: dict[str, str], query: str) -> dict[str, float]:
 def test_what_commits_change_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_recent: int
 ) -> None:
-    monkeypatch.setattr(keywords, "_MOST_RECENT", most_recent)
-    monkeypatch.setattr(keywords, "_BYTES", 20_000)
+    monkeypatch.setattr(followed, "_MOST_RECENT", most_recent)
+    monkeypatch.setattr(followed, "_BYTES", 20_000)
     monkeypatch.setattr(full_text, "BULK", 20)
     rng = np.random.default_rng(5)
     texts: dict[str, str] = {}
@@ -113,6 +114,46 @@ def test_what_commits_change_is_followed(
     assert n_found > 2_000
 
 
+FORMS = [
+    "run",
+    "runs",
+    "running",
+    "runner",
+    "walk",
+    "walks",
+    "walked",
+    "walking",
+    "talk",
+    "talked",
+    "relation",
+]
+FORMS += ["relational", "relations", "wing", "winged"]
+
+
+@pytest.mark.parametrize("most_forms", [64, 2])
+def test_forms_of_words_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_forms: int
+) -> None:
+    """Whoever has asked since the beginning finds what somebody finds who asks for the first time."""
+    monkeypatch.setattr(keywords, "_MOST_FORMS", most_forms)
+    rng = np.random.default_rng(3)
+    words, n_found, ids = Keywords(), 0, [f"r{i}" for i in range(30)]
+    with search.open(tmp_path / "c") as shop:
+        for step in range(30):
+            some = rng.choice(ids, 3, replace=False).tolist()
+            # More of the words appear as time goes by.
+            shop.add([{"id": id, "text": " ".join(rng.choice(FORMS[: 2 + step // 2], 3))} for id in some])
+            if step % 4 == 3:
+                shop.delete(str(rng.choice(ids)))
+            if step % 7 == 6:
+                shop.index()
+            for query in ("running", "walks talks", "relation wings", "run runs"):
+                found = scored(shop, words, query, language="english")
+                assert found == pytest.approx(scored(shop, Keywords(), query, language="english"), rel=1e-12)
+                n_found += len(found)
+    assert n_found > 500
+
+
 def test_few_and_many_are_added_up_alike() -> None:
     rng = np.random.default_rng(1)
     by_unit = []
@@ -139,7 +180,7 @@ def test_common_words_are_told_though_texts_move(tmp_path: Path) -> None:
 
     def told(shop: Collection) -> set[str]:
         with shop.database.reading() as transaction:
-            ranking = words.ranking(transaction, reads.state(transaction), "often seldom")
+            ranking = words.ranking(transaction, reads.state(transaction), "often seldom", "none")
         return {unit.shown for unit, *_ in ranking.by_unit}
 
     with search.open(tmp_path / "c") as shop:
@@ -166,7 +207,7 @@ def test_an_older_reader_reads_again(tmp_path: Path) -> None:
             shop.add([{"id": "b", "text": "one"}])
             assert set(scored(shop, words, "one")) == {"a", "b"}
             with pytest.raises(Behind):
-                words.ranking(before, state, "one")
+                words.ranking(before, state, "one", "none")
 
 
 @pytest.mark.parametrize(
@@ -197,8 +238,8 @@ def test_numbers_of_any_length_are_read() -> None:
         while number := number >> 7:
             groups.append(number & 127 | 128)
         data += bytes(reversed(groups))
-    assert occurrences._varints(data).tolist() == numbers
-    assert occurrences._varints(b"").tolist() == []
+    assert postings._varints(data).tolist() == numbers
+    assert postings._varints(b"").tolist() == []
 
 
 def test_a_long_text_counts_as_long(tmp_path: Path) -> None:
