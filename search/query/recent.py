@@ -49,6 +49,8 @@ class Recent:
 
     def terms(self, words: str) -> tuple[str, ...]:
         """The words in a query as an index holds them: small letters, no accents, in their order."""
+        if words.isascii():  # letters, digits and blanks alone: nothing to be told by the tokenizer
+            return tuple(words.lower().split())
         found = self._terms.get(words)
         if found is None:
             if len(self._terms) >= _MOST_TERMS:
