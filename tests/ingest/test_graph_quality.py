@@ -8,7 +8,9 @@ from benchmarks.whole_graphs import accuracy, encoded, first_neighbour, made, si
 
 
 @pytest.mark.quality
-@pytest.mark.parametrize(("method", "least", "nearest"), [("wl", 80, 60), ("graph2vec", 70, 55), ("pooled", 80, 55)])
+@pytest.mark.parametrize(
+    ("method", "least", "nearest"), [("wl", 80, 60), ("graph2vec", 70, 55), ("pooled", 80, 55)]
+)
 def test_kinds_of_graphs_are_told_apart(method: str, least: float, nearest: float) -> None:
     """Five kinds of 40 graphs with as many nodes and edges: chance is 20%."""
     some = made(40, 1)

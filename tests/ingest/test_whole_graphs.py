@@ -20,9 +20,11 @@ from scipy import sparse
 
 import ingest
 import search
+from ingest.cli.main import app
 from ingest.sources.contract import Item, Rejected
 from ingest.sources.graph_records import GraphFormat
 from ingest.sources.whole_graphs import WholeGraphs
+from search.cli.main import outcome
 from search.encoders.graph_files import read_graph_file
 from search.encoders.graph_items import LabelledGraph, labelled
 from search.encoders.graph_words import counted
@@ -467,6 +469,83 @@ def test_what_does_not_fit_the_space_is_refused(tmp_path: Path) -> None:
             ingest.graphs(there, some(3), ids=["a"])
         with pytest.raises(SourceError, match="same id"):
             ingest.graphs(there, some(2), ids=["a", "a"])
+
+
+def test_learned_again_a_space_has_another_encoder_and_all_its_graphs(tmp_path: Path) -> None:
+    fill(tmp_path / "a", some(12))
+    fill(tmp_path / "b", [nx.star_graph(4 + number) for number in range(6)])
+    for path in sorted((tmp_path / "b").iterdir()):
+        path.rename(path.with_name(f"b{path.name}"))
+    with search.open(tmp_path / "c") as there:
+        ingest.graphs(there, tmp_path / "a", settings=ingest.GraphSettings(dim=6, depth=2))
+        ingest.graphs(there, tmp_path / "b")
+        before = there.spaces()["graphs"].encoder
+        there.tune(recall=0.9, space="graphs")
+        (tmp_path / "a/00.edgelist").unlink()
+        dry = ingest.graphs(there, tmp_path / "a", refit=True, dry_run=True)
+        assert (dry.updated, dry.unchanged) == (11, 0)
+        report = ingest.graphs(there, tmp_path / "a", refit=True)
+        assert (report.updated, report.vectors, report.removed, report.rejected) == (17, 17, 1, 0)
+        after = there.spaces()["graphs"].encoder
+        assert after.weights != before.weights
+        assert (after.dim, after.options["depth"]) == (6, 2)
+        names = {*(f"{k:02}.edgelist" for k in range(1, 12)), *(f"b{k:02}.edgelist" for k in range(6))}
+        assert set(there.ids_in(there.spaces()["graphs"])) == names
+        assert there.get("00.edgelist") != [None]  # the record stays, without a vector
+        found = there.search(graph=nx.star_graph(5), k=17)
+        rows = there.encoder("graphs").encode([nx.star_graph(4 + k) for k in range(6)])
+        scores = {f"b{k:02}.edgelist": float(rows[k] @ rows[1]) for k in range(6)}
+        for hit in found:
+            if hit.id in scores:
+                assert hit.score == pytest.approx(scores[hit.id], abs=1e-5)
+        assert ingest.graphs(there, tmp_path / "a").unchanged == 11
+        other = ingest.graphs(there, tmp_path / "a", refit=True, method="pooled", prune=True)
+        assert (other.model, other.vectors) == ("pooled", 17)
+        assert there.check() == []
+        (tmp_path / "b").rename(tmp_path / "gone")
+        with pytest.raises(CollectionError, match="which is gone; "):
+            ingest.graphs(there, tmp_path / "a", refit=True)
+        ingest.graphs(there, some(8), space="memory", settings=SMALL)
+        with pytest.raises(CollectionError, match="were given in memory; "):
+            ingest.graphs(there, tmp_path / "a", space="memory", refit=True)
+        assert ingest.graphs(there, some(9), space="memory", refit=True).vectors == 9
+
+
+def test_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    fill(tmp_path / "g", some(10))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = outcome(app, [*map(str, arguments), "-c", str(tmp_path / "c")])
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return code, told.out, told.err
+
+    code, out, _ = run(
+        "ingest", "graphs", tmp_path / "g", "--method", "graph2vec", "--dim", 8, "--epochs", 2, "--json"
+    )
+    assert code == 0
+    report = json.loads(out)
+    assert (report["added"], report["model"], report["space"]) == (10, "graph2vec", "graphs")
+    nx.write_graphml(ring(7), tmp_path / "q.graphml")
+    code, out, _ = run("search", "--graph", tmp_path / "q.graphml", "-k", 3, "--json")
+    assert (code, len(json.loads(out))) == (0, 3)
+    (tmp_path / "g/bad.gml").write_text("graph [", encoding="utf-8")
+    code, _, err = run("ingest", "graphs", tmp_path / "g", "--strict")
+    assert code == 1
+    assert "bad.gml" in err
+    code, _, err = run("ingest", "graphs", tmp_path / "g", "--method", "wl")
+    assert (code, err.count("error: space 'graphs' was made by graph2vec, and this is wl; ")) == (1, 1)
+    code, _, err = run("ingest", "graphs", tmp_path / "g", "--space", "other", "--pooling", "max")
+    assert (code, err.count("error: wl takes no pooling; ")) == (1, 1)
+    code, _, err = run("ingest", "graph", tmp_path / "g")
+    assert code == 1
+    assert "a record for each graph in it makes: nearkin ingest graphs" in err
+    code, _, err = run("search", "--graph", tmp_path / "none.gml")
+    assert code == 1
+    assert "no such file" in err
 
 
 def test_nothing_is_made_where_nothing_can_be_read(tmp_path: Path) -> None:
