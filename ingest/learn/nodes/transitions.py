@@ -82,7 +82,7 @@ class Rows(NamedTuple):
 
 # Arrays are handed to these one by one: taking one out of the tuple within a loop counts its references each time.
 @njit
-def _drawn(accept: Array, alias: Array, low: int, degree: int, bits: Any) -> int:
+def _drawn(accept: Array, alias: Array, low: int, degree: int, bits: Any) -> Any:
     """Where a neighbour stands that is drawn by weight from the row that begins at `low`."""
     k = below(bits, degree)
     if len(accept) > 0 and np.uint32(bits & _LOW) > accept[low + k]:
@@ -118,7 +118,7 @@ def first_order(rows: Rows, starts: Array, first: int, seed: int, out: Array) ->
 
 
 @njit
-def _place(indices: Array, low: int, high: int, node: int) -> int:
+def _place(indices: Array, low: int, high: int, node: int) -> Any:
     """Where the ascending slice indices[low:high] holds `node`; -1 if it does not."""
     size = high - low
     if size <= 0:
@@ -131,7 +131,7 @@ def _place(indices: Array, low: int, high: int, node: int) -> int:
 
 
 @njit
-def _edge(indptr: Array, indices: Array, directed: bool, before: int, node: int) -> int:
+def _edge(indptr: Array, indices: Array, directed: bool, before: int, node: int) -> Any:
     """Where the edge from `before` to `node` stands, or its twin in the other row; -1 if there is none."""
     low, high = indptr[before], indptr[before + 1]
     if not directed:  # an edge stands in both rows: search the shorter one
@@ -193,7 +193,7 @@ def _bias(rows: Rows, before: int, at: int, node: int, biases: Array) -> Any:
 
 
 @njit
-def _share(weights: Array, totals: Array, place: int, node: int, excess: float) -> float:
+def _share(weights: Array, totals: Array, place: int, node: int, excess: float) -> Any:
     """The share of `excess` of the edge that goes back from `node` (-1: there is none) in all that is proposed."""
     if place < 0:
         return 0.0
