@@ -310,7 +310,7 @@ def _refuse_others(model: str) -> None:
     """Say of a name that cannot be of an encoder what it is, rather than look for it on the hub."""
     if model.partition(":")[0] in LEARNED_PICTURES:
         raise ModelError(f"'{model}' is learned from pictures; use it with: nearkin ingest images")
-    if model in ("node2vec", "node2vec+", "deepwalk", "prone", "netmf", "cleora", "eigenmaps", "lle"):
+    if model in ("node2vec", "node2vec+", "deepwalk", "prone", "netmf", "cleora", "eigenmaps", "lle", "sgc"):
         raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
     if model in LEARNED_GRAPHS:
         raise ModelError(f"'{model}' is learned from whole graphs; use it with: nearkin ingest graphs")

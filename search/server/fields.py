@@ -133,6 +133,7 @@ SEARCH: Mapping[str, Field] = {
     "diversity": Field("0: relevance alone; 1: difference alone.", (Kind.NUMBER,), 0, 1),
     "group_by": Field("A field; only the best hit for each of its values.", longest=_NAME),
     "offset": Field("Pass over so many hits, for a page; 0 for the first one.", (Kind.WHOLE,), 0, 10_000),
+    "after": Field("The page after the hit that has this cursor, of the same question.", longest=16_384),
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {

@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,17 @@ from ingest.learn.nodes.contract import Graph, NodeTrainer
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Row i of `matrix` (n, f) float32 is of the node `ids[i]`; a row of zeros says nothing. `source` says whence."""
+    """Row i of `matrix` (n, f) float32 is of the node `ids[i]`; a row of zeros says nothing.
+
+    `source` says where they are, in messages. What the user has named is `space`, or `attributes` of the nodes; neither
+    where the graph brought a matrix.
+    """
 
     ids: tuple[str, ...]
     matrix: NDArray[np.float32]
     source: str
+    space: str | None = None
+    attributes: tuple[str, ...] = ()
 
     def of(self, graph: Graph) -> NDArray[np.float32]:
         """The rows (n_nodes, f) of a graph's nodes; zeros for those that nothing is known of."""
@@ -61,6 +67,10 @@ class FeatureTrainer(NodeTrainer):
     @abstractmethod
     def given(self, features: Features) -> Self:
         """The same trainer with these features."""
+
+    @abstractmethod
+    def encoded(self, encoder: Any, graph: Graph) -> NDArray[np.float32]:
+        """What an encoder that was `learned` makes of the nodes of a graph, as `fit` gives it."""
 
     @abstractmethod
     def learned(self, graph: Graph, progress: Callable[[int, int], None] | None = None) -> NodeEncoder:

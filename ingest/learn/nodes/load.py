@@ -9,6 +9,7 @@ from ingest.learn.nodes.contract import NodeTrainer
 from search.errors import ModelError, ModelUnavailable
 
 if TYPE_CHECKING:
+    from ingest.learn.nodes.features import NodeEncoder
     from ingest.learn.nodes.skipgram import SkipGramSettings
     from ingest.learn.nodes.walks import WalkSettings
 
@@ -99,6 +100,19 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         return TorchNode2Vec(walks, learning, device=settings.device, family=method)
     trainers = {trainer.family: trainer for trainer in (Node2Vec, Node2VecPlus, DeepWalk)}
     return trainers[method](walks, learning, threads=settings.threads)
+
+
+def load_encoder(method: str, data: bytes) -> NodeEncoder:
+    """The encoder of later nodes that a trainer of FEATURED learned, from its bytes.
+
+    Raises:
+        ModelUnavailable: the method learns none, or the bytes are damaged or of another version.
+    """
+    if method not in FEATURED:
+        raise ModelUnavailable(f"{method} learns no encoder of later nodes; use {' or '.join(FEATURED)}")
+    from ingest.learn.nodes.sgc import SmoothedAxes
+
+    return SmoothedAxes.from_bytes(data)
 
 
 def _reference(

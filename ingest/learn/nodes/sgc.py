@@ -28,7 +28,7 @@ from ingest.learn.nodes.spectral import (
 )
 from ingest.learn.nodes.walks import available_threads
 from search.errors import ModelError, ModelUnavailable, SourceError
-from search.types import EncoderSpec, Modality
+from search.types import EncoderSpec, Json, Modality
 
 EXACT = 2048  # features up to which the axes are solved for; of more they are found by random projections
 OVERSAMPLED = 10  # directions beyond those wanted, and ...
@@ -82,12 +82,12 @@ class SmoothedAxes:
             raise ModelError(
                 f"the encoder takes {len(self.weights):,} features of a node, not {features.shape[1]:,}; learn again"
             )
-        known = features.any(axis=1)
+        known = np.asarray(features.any(axis=1))
         axes = np.where(known[:, None], (features - self.mean) @ self.weights, 0).astype(np.float32)
         with products(_threads(threads)) as times:
             smoothing = _Smoothing(adjacency(graph), self.hops, times)
             vectors = smoothing.of(axes) - self.offset
-            vectors[~smoothing.of(known[:, None].astype(np.float32)).any(axis=1)] = 0.0
+            vectors[smoothing.of(known[:, None].astype(np.float32))[:, 0] == 0] = 0.0
         lengths = np.linalg.norm(features[known], axis=1)
         least = NOISE * np.sqrt((lengths**2).mean()) if len(lengths) else np.inf
         vectors[np.linalg.norm(vectors, axis=1) <= least] = 0.0
@@ -152,9 +152,13 @@ class SGC(FeatureTrainer):
         self.settings = settings = settings or SGCSettings()
         self.features = features
         self.threads = _threads(threads)
-        options: dict[str, int | str] = asdict(settings)
+        options: dict[str, Json] = asdict(settings)
         if features is not None:
-            options |= {"features": features.source, "digest": features.digest}
+            options |= {
+                "features": features.space,
+                "attributes": list(features.attributes),
+                "digest": features.digest,
+            }
         self.spec = EncoderSpec(self.family, self.family, Modality.GRAPH, settings.dim, options=options)
 
     def given(self, features: Features) -> Self:
@@ -196,7 +200,7 @@ class SGC(FeatureTrainer):
         reached = progress or (lambda _done, _total: None)
         reached(0, 3)
         rows = self.features.of(connected)
-        known = rows.any(axis=1)
+        known = np.asarray(rows.any(axis=1))
         if not known.any():
             raise ModelError(
                 f"no node with an edge has features in {self.features.source}; take them in first"
