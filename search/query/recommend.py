@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from search.index.view import Look
 from search.query.plan import plan
 from search.query.run import Found, mask_of, nearest, vectors_of
+from search.query.together import Together
 from search.types import Json, Metric, Space
 from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
 
@@ -35,6 +36,7 @@ class Taste:
     query: Vectors  # (n, dim); one of them is of unit length under the cosine
     unlike: Vectors | None = None  # (m, dim)
     pairs: Vectors | None = None
+    together: Together | None = None  # what speaks for some records beside their vectors
 
     def scores(self, matrix: Vectors) -> NDArray[np.float32]:
         """Of each row (n,): how near it is, less what counts against it."""
@@ -155,6 +157,9 @@ def _candidates(
             wanted = max(k * _SHORTLIST, _LEAST)
             some, way = nearest(taste.look, taste.query, wanted, allowed)
             found.extend(one.record_keys for one in some)
+            if taste.together is not None:
+                keys = taste.together.keys()
+                found.append(np.intersect1d(keys, rows.record_keys[allowed.mask]))
             plans[taste.space.name] = way.to_json()
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
 
@@ -166,6 +171,8 @@ def scored(taste: Taste, candidates: Keys) -> Found:
     matrix = rows.matrix if len(at) == len(rows) else rows.matrix[at]
     scores = taste.scores(matrix)
     owners = rows.record_keys[at]
+    if taste.together is not None:
+        scores = taste.together.scores(owners, scores)
     order = np.lexsort((-scores, owners))
     owners = owners[order]
     first = np.ones(len(owners), dtype=bool)
