@@ -20,6 +20,7 @@ from ingest.sync import Sync
 from ingest.verbs.graph_stored import PREDICTED
 from ingest.verbs.node_rows import put_rows
 from ingest.verbs.opening import DEFAULT, Paths, listed, opened
+from ingest.verbs.predictions import predict_again, predicted_in, sources_of, unmark
 from search.catalog import edges
 from search.catalog.edges import NamedRows
 from search.collection import Collection
@@ -123,7 +124,9 @@ def interactions(
             made = trainer.fit(given, progress=lambda done, total: progress.reached("learning", done, total))
         progress.end("learning")
         with tally.timed("commit"):
+            sources = [] if known is None else sources_of(there, known)
             _store(there, items, made, given, (space, spec, sync), tally, prune=prune)
+            predict_again(there, there.spaces()[space], sources)
         with tally.timed("index"):
             there.index(progress.reached, wait=progress.waits)
         return tally.report(there, space, spec.model, started, dry_run=False)
@@ -155,15 +158,21 @@ def _store(
 ) -> None:
     """Replace the vectors of the whole space and who took what, in one commit: both belong to one training."""
     name, spec, sync = target
+    known = collection.spaces().get(name)
+    predicted = set() if known is None else set(predicted_in(collection, known).values())
     with collection.writing() as writer, writer.together():
+        if known is not None:
+            unmark(collection, writer, known, predicted)
         there = writer.trained_space(name, spec, Metric.DOT)
         before = set(collection.ids_in(there))
         put_rows(writer, there, items, np.concatenate([made.users, made.items]), sync, tally)
         ids = [item.record.id for item in items]
         writer.put_edges(there, edges.READ, _edges(ids, made, given), added={})
-        gone = sorted(before - set(ids))
-        if gone:
-            tally.removed = writer.withdraw(gone, there, keep_records=not prune)
+        gone = before - set(ids)
+        if gone - predicted:
+            tally.removed = writer.withdraw(sorted(gone - predicted), there, keep_records=not prune)
+        if gone & predicted:  # by vectors that are no more; they are predicted again where they can be
+            writer.withdraw(sorted(gone & predicted), there, keep_records=True)
 
 
 def _edges(ids: Sequence[str], made: Factors, given: Interactions) -> NamedRows:

@@ -15,6 +15,7 @@ import search
 from ingest.cli.main import app
 from ingest.learn.interactions.load import load_trainer
 from ingest.sources.interactions import Interactions
+from search.catalog import reads
 from search.collection import Collection
 from search.errors import (
     CollectionError,
@@ -215,6 +216,55 @@ def test_new_items_by_the_map_from_another_space(
         there, tmp_path / "orders.jsonl", user="customer", item="sku", settings=SETTINGS
     )
     assert again.vectors == 0  # what was predicted is no reason to learn again
+
+
+def test_predicted_items_are_as_long_as_others_and_predicted_again(
+    there: Collection, given: Interactions, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.array([*(int(id[1]) for id in given.item_ids), 0, 1, 2, 3])
+    looks = (
+        np.eye(6, dtype=np.float32)[groups] + rng.standard_normal((len(groups), 6)).astype(np.float32) * 0.2
+    )
+    ids = [*given.item_ids, "new0", "new1", "new2", "new3"]
+    there.add([{"id": id} for id in ids], looks, space="looks")
+    ingest.predict(there, space="interactions", source="looks")
+
+    def lengths() -> tuple[float, np.ndarray]:
+        """The mean length of the vectors of items taken, and those of the predicted ones."""
+        space = there.spaces()["interactions"]
+        with there.database.reading() as transaction:
+            keys = reads.keys_of(transaction, ids)
+        rows = there._asker.looked(space, lambda _, look: look).rows
+        found = {int(key): row for key, row in zip(rows.record_keys, rows.matrix, strict=True)}
+        long = {id: float(np.linalg.norm(found[keys[id]])) for id in ids if keys[id] in found}
+        new = np.array([long[id] for id in ids if id.startswith("new") and id in long])
+        return float(np.mean([long[id] for id in given.item_ids])), new
+
+    usual, predicted = lengths()
+    assert len(predicted) == 4
+    assert predicted.mean() == pytest.approx(usual, rel=0.35)
+    assert predicted.std() > 0
+    one, two = given.user_ids[0], given.user_ids[1]
+    more = [{"customer": user, "sku": "new0"} for user in (one, two)]
+    orders = tmp_path / "orders.jsonl"
+    orders.write_text("\n".join([orders.read_text(), *map(json.dumps, more)]))
+    ingest.interactions(there, orders, user="customer", item="sku", settings=SETTINGS)
+    new0, new1 = there.get(["new0", "new1"])
+    assert new0 is not None
+    assert new1 is not None
+    assert not (new0.metadata or {}).get("interactions_predicted")  # it is learned by now
+    assert new1.metadata == {"interactions_predicted": True}
+    where = "id in ('new1', 'new2', 'new3')"
+    first = [
+        there.recommend(user=user, k=1, where=where)[0].id for user in given.user_ids if user[1] in "123"
+    ]
+    right = [
+        id[-1] == user[1]
+        for id, user in zip(first, (u for u in given.user_ids if u[1] in "123"), strict=True)
+    ]
+    assert np.mean(right) > 0.9
+    assert there.check() == []
 
 
 def test_a_deleted_user_is_unknown_and_a_deleted_item_never_shown(
