@@ -21,8 +21,9 @@ from ingest.sources.contract import Item, Rejected, Source
 from ingest.sync import Sync, chunks
 from search.catalog import reads
 from search.catalog.metadata_text import encoded
+from search.catalog.part_writes import Provenance
 from search.catalog.thumbnails import Thumbnail
-from search.catalog.writes import Provenance, Written
+from search.catalog.writes import Written
 from search.collection import Collection
 from search.encoders import probes
 from search.encoders.contract import Attempt, Encoder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from search.errors import QueryError
 from search.query.ask import Asker
 from search.query.request import Options
@@ -34,6 +36,32 @@ class Graphs:
         return self._asker.read(
             lambda transaction, state, views: graph.neighbours(
                 transaction, state, views, (id, space), None if k is None else options.k
+            )
+        )
+
+    def export_edges(self, path: str | Path, *, space: str | None = None) -> int:
+        """Write the edges of a graph to a .csv or .parquet file, an edge a row; how many there were.
+
+        The columns are source, target and weight, as `ingest.graph` reads them. An undirected edge stands once. What
+        was added since the graph was read is there, edges of deleted records are not, nor are nodes without edges.
+
+        Args:
+            path: where to write; an older file of the name is replaced once the new one is whole.
+            space: whose graph; needed where several spaces have one.
+
+        Raises:
+            UnknownSpace: there is no such graph. QueryError: the suffix is of neither format.
+            CollectionError: the file cannot be written.
+            MissingExtra: Parquet needs pyarrow.
+        """
+        from search.exchange import edge_tables
+        from search.query import graph
+
+        return self._asker.read(
+            lambda transaction, state, views: edge_tables.export(
+                transaction,
+                Path(path).expanduser(),
+                graph.of_spaces(transaction, views.spaces(transaction, state), space)[0],
             )
         )
 

@@ -17,7 +17,7 @@ from ingest.report import Options, Report
 from ingest.sources.contract import Item, Rejected
 from ingest.sync import Sync
 from ingest.verbs.opening import DEFAULT, ROWS_PER_COMMIT, opened
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.collection import Collection
 from search.errors import QueryError
 from search.types import EncoderSpec, Json, Metric, Modality, Record

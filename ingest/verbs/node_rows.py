@@ -10,7 +10,7 @@ from ingest.pipeline import Tally
 from ingest.sources.contract import Item
 from ingest.sync import Sync
 from ingest.verbs.opening import ROWS_PER_COMMIT
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.types import WHOLE, Space
 from search.vectors import Vectors
 from search.writer import Writer

@@ -13,7 +13,8 @@ from ingest.report import Predicted
 from ingest.verbs.graph_stored import PREDICTED
 from ingest.verbs.opening import ROWS_PER_COMMIT
 from search.catalog import reads
-from search.catalog.writes import Provenance
+from search.catalog.names import names_of
+from search.catalog.part_writes import Provenance
 from search.collection import Collection
 from search.errors import CollectionError, CollectionNotFound, QueryError, UnknownSpace
 from search.layout import Layout
@@ -169,12 +170,7 @@ def _store(collection: Collection, writer: Writer, task: _Task, found: tuple[lis
     """Replace all predictions of the space by these, as one commit."""
     keys, vectors = found
     with collection.database.reading() as transaction:
-        ids = dict(
-            transaction.sql(
-                "select key, id from record where key in (select value from json_each(?))",
-                (reads.listed(keys),),
-            ).fetchall()
-        )
+        ids = names_of(transaction, keys)
         before = reads.digests(transaction, task.space, [ids[key] for key in keys])
     mark = {mark_of(task.space): True}
     origin = f"{PREDICTED}{task.source.name}"

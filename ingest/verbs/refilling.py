@@ -17,8 +17,8 @@ from ingest.sources.contract import Item, Rejected
 from ingest.sync import MARKUP
 from search.catalog import reads, succession
 from search.catalog.inputs import SETTINGS_BYTES, WHOLE_BYTES
+from search.catalog.part_writes import Provenance
 from search.catalog.succession import Outstanding
-from search.catalog.writes import Provenance
 from search.collection import Collection
 from search.encoders.contract import Encoder, TextModel
 from search.encoders.pictures import PictureFile, open_picture

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.catalog import edges, reads, writes
+from search.catalog import edges, part_writes, reads, writes
 from search.catalog.database import Database, Transaction
 from search.failpoints import Step, reached
 from search.types import Space
@@ -60,7 +60,7 @@ def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, i
     stretch: list[tuple[int, int, int, int, int]] = []
     size = 0
     for row in every:
-        if stretch and size + row[3] * space.dim * 4 > writes.MOST_BYTES:
+        if stretch and size + row[3] * space.dim * 4 > part_writes.MOST_BYTES:
             break
         stretch.append(row)
         size += row[3] * space.dim * 4
@@ -79,7 +79,9 @@ def _rewrite(transaction: Transaction, space: Space, after: int) -> tuple[int, i
     )
     if living:
         pieces = any(row[4] for row in stretch)
-        writes.write_batch(transaction, space.key, counters.commit_seq + 1, _joined(living), pieces=pieces)
+        part_writes.write_batch(
+            transaction, space.key, counters.commit_seq + 1, _joined(living), pieces=pieces
+        )
     transaction.sql(
         "delete from tombstone where space_key = ? and part_key between ? and ?",
         (space.key, stretch[0][1], last),

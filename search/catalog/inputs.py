@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import reads
+from search.catalog import reads, showing
 from search.catalog.database import Transaction
 from search.types import Part, Space
 from search.vectors import Keys, Vectors
@@ -38,7 +38,7 @@ def texts(transaction: Transaction, record_keys: Sequence[int]) -> dict[int, str
     Raises:
         CollectionCorrupt: a record does not match its checksum.
     """
-    shown = reads.shown(transaction, record_keys, pieces=False)
+    shown = showing.shown(transaction, record_keys, pieces=False)
     return {key: words for key, (_, _, _, words, _, _) in shown.items() if words is not None}
 
 
@@ -54,7 +54,7 @@ def passages(
     wanted = sorted(key for keys in parts.values() for key in keys)
     pieces = {
         key: Part(int(str(piece["start"])), int(str(piece["end"])))
-        for key, (_, _, _, _, _, piece) in reads.shown(transaction, wanted, pieces=True).items()
+        for key, (_, _, _, _, _, piece) in showing.shown(transaction, wanted, pieces=True).items()
         if piece is not None and set(piece) == {"start", "end"}
     }
     vectors = _vectors(transaction, space, wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from search.catalog import reads, writes
+from search.catalog import reads, showing, writes
 from search.catalog.database import Transaction
 from search.errors import UnknownSpace
 from search.failpoints import Step, reached
@@ -87,7 +87,7 @@ def parts(transaction: Transaction, space: Space, record_keys: Keys) -> dict[int
         CollectionCorrupt: a part does not match its checksum.
     """
     keys = reads.parts_of(transaction, space, record_keys.tolist())
-    shown = reads.shown(transaction, [key for some in keys.values() for key in some], pieces=True)
+    shown = showing.shown(transaction, [key for some in keys.values() for key in some], pieces=True)
     found: dict[int, tuple[Part, ...]] = {}
     for record_key, some in keys.items():
         pieces = [dict(shown[key].part or {}) for key in some]
@@ -137,11 +137,7 @@ def drop(transaction: Transaction, space: Space) -> int:
     for table in ("part", "batch", "tombstone", "synced", "edge_block", "graph"):
         transaction.sql(f"delete from {table} where space_key = ?", (space.key,))  # noqa: S608 - the names above
     transaction.sql("delete from space where key = ?", (space.key,))
-    used = [one.encoder.weights for one in reads.spaces(transaction).values() if one.encoder.weights]
-    transaction.sql(
-        "delete from model where sha256 = ? and sha256 not in (select value from json_each(?))",
-        (space.encoder.weights, reads.listed(used)),
-    )
+    writes.forget_model(transaction, space.encoder.weights)
     counters = reads.state(transaction)
     writes.count_on(
         transaction,

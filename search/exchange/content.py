@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.errors import SourceError
 from search.types import EncoderSpec, Json, Metric, Part, Record
 from search.vectors import Vectors

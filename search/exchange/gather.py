@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from search.catalog import conditions, consistency, reads
 from search.catalog.database import Transaction
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.errors import CollectionCorrupt
 from search.exchange.content import FLOAT, Described, Head, Held, Some
 from search.types import WHOLE, Part, Space

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.exchange.content import Copy, Described, Head, Held, Some, read_object
 from search.exchange.gather import Gathered
 from search.types import WHOLE, Json, Part, Record

@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.exchange.content import Copy, Described, Head, Held, Some, read_object
 from search.exchange.gather import MOST_RECORDS, Gathered
 from search.types import WHOLE, Part, Record

@@ -10,11 +10,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import reads
+from search.catalog import showing
 from search.catalog.database import Transaction
 from search.catalog.inputs import FULL_BYTES, WHOLE_BYTES
 from search.catalog.metadata_text import decoded
-from search.catalog.reads import Shown
+from search.catalog.showing import Shown
 from search.errors import QueryError, UnknownSpace
 from search.query import plan
 from search.query.one_each import OneEach
@@ -218,4 +218,4 @@ def keys_in(given: OneEach, together: Sequence[NDArray[np.int64]]) -> list[int]:
 
 def shown_of(transaction: Transaction, keys: Sequence[int]) -> dict[int, Shown]:
     """What is shown of these records, of those that are there still."""
-    return reads.shown(transaction, keys, pieces=False)
+    return showing.shown(transaction, keys, pieces=False)

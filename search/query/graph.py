@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from search.catalog import reads
+from search.catalog import reads, showing
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import decoded
 from search.catalog.reads import State
@@ -83,7 +83,7 @@ def neighbours(
     node = key_of(transaction, id)
     keys, weights = kin.around(node)
     order = np.lexsort((keys, -weights))[:k]
-    shown = reads.shown(transaction, keys[order].tolist(), pieces=False)
+    shown = showing.shown(transaction, keys[order].tolist(), pieces=False)
     hits = []
     for at in order.tolist():
         row = shown[int(keys[at])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,9 +14,8 @@ from search.catalog.database import Transaction
 from search.catalog.reads import State
 from search.index.view import Look
 from search.query import run
-from search.query.follow import Views
-from search.query.keywords import Keywords, Ranking, without_marks
-from search.query.lately import Lately
+from search.query.asking import Asking
+from search.query.keywords import Ranking, without_marks
 from search.query.recommend import Taste, scored
 from search.query.request import Options
 from search.query.run import Found
@@ -24,12 +23,12 @@ from search.types import Hit, Json, Space
 from search.vectors import Keys, Vectors
 
 if TYPE_CHECKING:
-    from search.encoders.contract import Encoder, Item
-    from search.query.matches import Matches
+    pass
 
 Answer = TypeVar("Answer")
 DEPTH = 100  # of each ranking, the first that count; all k do in any case
 CONSTANT = 60  # what softens the difference between the first ranks
+EVEN = 0.5  # how much the ranking by meaning counts where nobody has learned better
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,47 +40,37 @@ class Fused:
     by_words: NDArray[np.int64]
 
 
-def fused(by_meaning: Keys, by_words: Keys, k: int) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
+def fused(
+    by_meaning: Keys, by_words: Keys, k: int, weight: float = EVEN
+) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
     """The best k of two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009, sec. 2).
 
     Args:
         by_meaning: the keys of one ranking, best first.
         by_words: those of the other.
         k: how many.
+        weight: how much the first counts, from 0 to 1; the other counts for the rest.
 
     Returns:
-        Keys (n,), best first, among equals by key; their scores (n,), the sum of 1 / (60 + rank), scaled so that
-        the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
+        Keys (n,), best first, among equals by key; their scores (n,), the weighted sum of 1 / (60 + rank), scaled so
+        that the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
     """
     keys = np.union1d(by_meaning, by_words)
     ranks = np.zeros((len(keys), 2), np.int64)
     for column, ranking in enumerate((by_meaning, by_words)):
         ranks[np.searchsorted(keys, ranking), column] = np.arange(1, len(ranking) + 1)
-    shares = np.where(ranks > 0, (CONSTANT + 1) / 2 / (CONSTANT + ranks), 0.0)
-    total = shares.sum(axis=1)
+    total = shares_of(ranks) @ np.array([weight, 1 - weight])
     order = np.lexsort((keys, -total))[:k]
     return keys[order], total[order].astype(np.float32), ranks[order]
 
 
-class HybridAsking:
+def shares_of(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each rank, from 1, adds to the score: 61 / (60 + rank); nothing for 0, which is none."""
+    return np.where(ranks > 0, (CONSTANT + 1) / (CONSTANT + ranks), 0.0)
+
+
+class HybridAsking(Asking):
     """The part of an `Asker` that looks for words beside the vectors."""
-
-    _views: Views
-    _lately: Lately
-    keywords: Keywords
-
-    def encoder(self, space: Space) -> Encoder:
-        """See `Asker`."""
-        raise NotImplementedError
-
-    def _read(self, question: Callable[[Transaction, State], Answer], *, by_glimpse: bool = False) -> Answer:
-        raise NotImplementedError
-
-    def _encoded(self, items: Sequence[Item], space: Space, encoder: Encoder) -> tuple[Vectors, float]:
-        raise NotImplementedError
-
-    def _matching(self) -> Matches:
-        raise NotImplementedError
 
     def by_words_too(self, queries: Sequence[str], space: Space, options: Options) -> list[list[Hit]]:
         """Hits for words, a list for each query: among the records that have a vector in the space."""
@@ -104,6 +93,8 @@ class HybridAsking:
     ) -> list[list[Hit]]:
         transaction, state = reading
         look = self._views.look(transaction, state, space)
+        preferred = self._preferred.of(transaction, state, space)
+        weight = EVEN if preferred.meaning is None else preferred.meaning
         rows = look.rows
         allowed = None
         if options.where is not None:
@@ -120,9 +111,9 @@ class HybridAsking:
         answers, told = [], []
         for query, vector, meaning in zip(queries, vectors, near, strict=True):
             started = time.perf_counter()
-            ranking = self.keywords.ranking(transaction, state, query)
+            ranking = self.keywords.ranking(transaction, state, query, preferred.language)
             by_words, bm25 = _first(ranking, among, depth)
-            both = _fused(look, vector, meaning, by_words, options.k)
+            both = _fused(look, vector, meaning, by_words, options.k, weight)
             words_ms = (time.perf_counter() - started) * 1e3
             answers.append(both.found)
             if options.explain:
@@ -164,8 +155,10 @@ def _first(ranking: Ranking, among: NDArray[np.bool_], depth: int) -> tuple[Keys
     return keys[order], scores[order]
 
 
-def _fused(look: Look, vector: NDArray[np.float32], meaning: Found, by_words: Keys, k: int) -> Fused:
-    keys, scores, ranks = fused(meaning.record_keys, by_words, k)
+def _fused(
+    look: Look, vector: NDArray[np.float32], meaning: Found, by_words: Keys, k: int, weight: float
+) -> Fused:
+    keys, scores, ranks = fused(meaning.record_keys, by_words, k, weight)
     parts = np.zeros(len(keys), np.int64)
     near = ranks[:, 0] > 0
     parts[near] = meaning.part_keys[ranks[near, 0] - 1]

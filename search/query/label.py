@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.catalog.metadata_text import decoded
-from search.catalog.reads import Shown
+from search.catalog.showing import Shown
 from search.errors import QueryError
 from search.query import classify
 from search.query.one_each import OneEach

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from search.catalog import reads
+from search.catalog import showing
 from search.catalog.database import Transaction
-from search.catalog.reads import Row, Shown
+from search.catalog.reads import Row
+from search.catalog.showing import Shown
 
 _BYTES = 16 << 20  # kept altogether
 _LARGEST = 1 << 14  # of one row: long texts would drive out what is quick to find again
@@ -33,7 +34,7 @@ class Lately:
         self._kept = _Kept()
 
     def shown(self, transaction: Transaction, wanted: Sequence[int], *, pieces: bool) -> dict[int, Shown]:
-        """As `reads.shown`; what is in memory is not read again, so there may be more than was wanted.
+        """As `showing.shown`; what is in memory is not read again, so there may be more than was wanted.
 
         Raises:
             Behind: in a glimpse, where the counters are no longer those remembered.
@@ -41,13 +42,15 @@ class Lately:
         """
         counters = transaction.remembered
         if counters is None:  # in a transaction: something has just changed
-            return reads.shown(transaction, wanted, pieces=pieces)
+            return showing.shown(transaction, wanted, pieces=pieces)
         kept = self._kept
         if kept.counters is not counters or kept.n_passed > _PATIENCE * (len(kept.whole) + len(kept.parts)):
             kept = self._kept = _Kept(counters)
         found = kept.parts if pieces else kept.whole
         missing = [key for key in wanted if key not in found]
-        fresh = reads.shown(transaction, missing, pieces=pieces)  # asks for the counters, if for nothing else
+        fresh = showing.shown(
+            transaction, missing, pieces=pieces
+        )  # asks for the counters, if for nothing else
         if not fresh:
             return found
         known = {key: found[key] for key in wanted if key in found}  # not all: there may be thousands

@@ -8,7 +8,8 @@ import numpy as np
 
 from search.catalog.database import Transaction
 from search.catalog.metadata_text import decoded
-from search.catalog.reads import Shown, State
+from search.catalog.reads import State
+from search.catalog.showing import Shown
 from search.errors import QueryError
 from search.maps.projection import chosen, projected
 from search.query.duplicates import shown_of, space_of

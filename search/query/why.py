@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from search.catalog import edges, reads
 from search.catalog.database import Transaction
+from search.catalog.names import names_of
 from search.types import Hit, Json, Space
 from search.vectors import Keys
 
@@ -169,9 +170,5 @@ def _why(transaction: Transaction, kin: Kin, one: int, other: int) -> dict[str, 
 
 
 def _ids(transaction: Transaction, keys: Sequence[int]) -> list[str]:
-    found = dict(
-        transaction.sql(
-            "select key, id from record where key in (select value from json_each(?))", (reads.listed(keys),)
-        ).fetchall()
-    )
+    found = names_of(transaction, keys)
     return [found[key] for key in keys]

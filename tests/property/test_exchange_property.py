@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import search
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.collection import Collection
 from search.exchange import gather, lines, parquet
 from search.types import WHOLE, EncoderSpec, Metric, Modality, Part, Record

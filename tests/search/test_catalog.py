@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import search
-from search.catalog import migrations, writes
+from search.catalog import migrations, part_writes
 from search.catalog.packing import Packed, pack, unpack
 from search.collection import Collection
 from search.vectors import Batch
@@ -146,7 +146,7 @@ def test_any_flipped_bit_of_a_batch_is_noticed() -> None:
 def test_a_commit_too_long_for_one_blob_is_packed_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writes, "MOST_BYTES", 7 * 4 * 4)
+    monkeypatch.setattr(part_writes, "MOST_BYTES", 7 * 4 * 4)
     c = search.open(tmp_path / "c")
     vectors = rows(100)
     c.add([{"id": f"r{i}"} for i in range(100)], vectors, space="v")

@@ -13,7 +13,7 @@ from PIL import Image
 import ingest
 import search
 from ingest.cli.main import app
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.cli.main import outcome
 from search.collection import Collection
 from search.types import Duplicates, EncoderSpec, Modality, Part, Record

@@ -20,7 +20,7 @@ import pytest
 
 import search
 from search.catalog import reads
-from search.catalog.writes import Provenance
+from search.catalog.part_writes import Provenance
 from search.collection import Collection
 from search.exchange import gather, lines
 from search.types import WHOLE, EncoderSpec, Metric, Modality, Part, Record
