@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ingest.compiled_code import place as _place
+
 if TYPE_CHECKING:
     from ingest.learn.graphs.settings import GraphSettings
     from ingest.learn.interactions.load import InteractionSettings
@@ -99,6 +101,9 @@ _HOMES = {
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }
+
+
+_place()  # before anything imports numba
 
 
 def __getattr__(name: str) -> Any:
