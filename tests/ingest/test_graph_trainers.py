@@ -59,14 +59,24 @@ def test_where_no_two_graphs_share_a_word_all_count() -> None:
 
 
 def test_wl_gives_the_kernel_where_there_is_room_for_it() -> None:
-    """With as many dimensions as words, inner products are those of the weighted counts themselves."""
+    """With as many dimensions as there are, inner products are those of weighted counts and sizes themselves."""
     graphs = networks(12)
     model = learned("wl", graphs, dim=4096, depth=2)
     corpus = read_corpus(graphs, 2)
     counts = np.log1p(corpus.counts.toarray())
     unit = counts / np.linalg.norm(counts, axis=1, keepdims=True)
+    sizes = np.log([graph.n_nodes for graph in graphs])
+    alike = np.exp(-((sizes[:, None] - sizes[None]) ** 2) / (4 * 0.2**2))
     rows = model.encode(graphs)
-    np.testing.assert_allclose(rows @ rows.T, unit @ unit.T, atol=1e-5)
+    np.testing.assert_allclose(rows @ rows.T, (unit @ unit.T + alike / 4) / 1.25, atol=1e-4)
+
+
+def test_wl_tells_rings_by_their_size() -> None:
+    rings = [labelled(nx.cycle_graph(n)) for n in (10, 15, 100)]
+    rows = learned("wl", [*networks(12), *rings], dim=64).encode(rings)
+    near, far = float(rows[0] @ rows[1]), float(rows[0] @ rows[2])
+    assert near == pytest.approx((1 + np.exp(-(np.log(1.5) ** 2) / 0.16) / 4) / 1.25, abs=1e-3)
+    assert far == pytest.approx(0.8, abs=1e-3)
 
 
 def test_wl_keeps_the_strongest_directions() -> None:
