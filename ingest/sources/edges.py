@@ -24,12 +24,21 @@ Attributes: TypeAlias = dict[str, dict[str, Json]]
 
 
 @dataclass(frozen=True, slots=True)
+class NodeMatrix:
+    """A matrix of attributes: row i of `rows` (n, f), sparse as scipy has it, is of the node `ids[i]`."""
+
+    ids: tuple[str, ...]
+    rows: Any
+
+
+@dataclass(frozen=True, slots=True)
 class GraphFile:
     """What a graph file holds.
 
-    `attributes` are those of the nodes that have any; `rejected` the lines that could not be used; `digest` 16
-    bytes that are the same for the same graph, in whatever order it is written. `merged` counts the lines that
-    named an edge again; `self_loops` and `isolated` (nodes without any edge) are part of the graph.
+    `attributes` are those of the nodes that have any, `matrix` the numbers of nodes that graph benchmarks bring;
+    `rejected` the lines that could not be used; `digest` 16 bytes that are the same for the same graph, in whatever
+    order it is written. `merged` counts the lines that named an edge again; `self_loops` and `isolated` (nodes without
+    any edge) are part of the graph.
     """
 
     graph: Graph
@@ -39,6 +48,7 @@ class GraphFile:
     self_loops: int
     isolated: int
     merged: int
+    matrix: NodeMatrix | None = None
 
 
 def from_edges(
@@ -93,6 +103,7 @@ class Edges:
         self.rejected: list[Rejected] = []
         self.untold = 0
         self.typed: list[NDArray[np.int32]] = []  # numbers of nodes whose id is `type:id`
+        self.matrix: NodeMatrix | None = None
         self.declared: int | None = None  # so many nodes there are, and no others
         self._ends: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])
         self._weights: list[NDArray[np.float64] | None] = []
@@ -170,7 +181,8 @@ class Edges:
         touched = np.diff(indptr) > 0
         touched[indices] = True
         isolated = int(np.count_nonzero(~touched))
-        return GraphFile(graph, attributes, tuple(self.rejected), digest(graph), loops, isolated, merged)
+        told = tuple(self.rejected)
+        return GraphFile(graph, attributes, told, digest(graph), loops, isolated, merged, self.matrix)
 
     def _why_none(self) -> str:
         if self.rejected:

@@ -74,6 +74,15 @@ def keep_model(transaction: Transaction, sha256: str, data: bytes) -> None:
     transaction.sql("insert or ignore into model (sha256, data) values (?, ?)", (sha256, data))
 
 
+def forget_model(transaction: Transaction, sha256: str | None) -> None:
+    """Drop a learned model, if no space is made with it any more."""
+    used = [one.encoder.weights for one in reads.spaces(transaction).values() if one.encoder.weights]
+    transaction.sql(
+        "delete from model where sha256 = ? and sha256 not in (select value from json_each(?))",
+        (sha256, reads.listed(used)),
+    )
+
+
 def put(
     transaction: Transaction,
     records: Sequence[Record],

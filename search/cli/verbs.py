@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from search.cli import output
+from search.cli import examples, output
 from search.errors import CollectionError, ModelError, UnknownRecord
 
 if TYPE_CHECKING:
@@ -141,6 +141,10 @@ def search(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="Pass over so many hits, for a page; 0 for the first one."),
     ] = None,
+    after: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="CURSOR", help="The page after the hit that has this cursor (see --json)."),
+    ] = None,
     explain: ExplainOption = False,
     html: HtmlOption = None,
     device: DeviceOption = "auto",
@@ -169,6 +173,7 @@ def search(
             diversity=diversity,
             group_by=group_by,
             offset=offset,
+            after=after,
             explain=explain,
         )
         if html is not None:
@@ -190,11 +195,15 @@ def recommend(
     collection: CollectionOption = HERE,
     like: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more."),
+        typer.Option(
+            "--like",
+            metavar="ID[=N]",
+            help="A record that is liked, how much it counts, or since when (=2026-03-11); repeat for more.",
+        ),
     ] = None,
     dislike: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--dislike", metavar="ID", help="A record that is not; repeat for more."),
+        typer.Option("--dislike", metavar="ID[=N]", help="A record that is not, likewise; repeat for more."),
     ] = None,
     user: Annotated[
         Optional[str],  # noqa: UP045
@@ -203,7 +212,8 @@ def recommend(
     history: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            metavar="ID", help="Instead: an item that somebody took who is not known; repeat for more."
+            metavar="ID[=N]",
+            help="Instead: an item that somebody took who is not known, likewise; repeat for more.",
         ),
     ] = None,
     k: KOption = 10,
@@ -224,6 +234,12 @@ def recommend(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="ID", help="A record that is not to come back; repeat for more."),
     ] = None,
+    half_life: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            metavar="DAYS", help="What has a date counts half so many days later.", show_default="30"
+        ),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Make the scores of the spaces comparable first.")
     ] = False,
@@ -231,14 +247,14 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend what is near the liked records and far from the disliked, or what a user should see next."""
-    if user is None and not history and not like:
-        raise typer.BadParameter("give --like, --user or --history", param_hint="--like")
+    if user is None and not history and not like and not pair:
+        raise typer.BadParameter("give --like, --pair, --user or --history", param_hint="--like")
     with opened(collection) as there:
         found = there.recommend(
-            like or [],
-            dislike or [],
+            examples.said(like or []),
+            examples.said(dislike or []),
             user=user,
-            history=history or None,
+            history=examples.said(history) if history else None,
             k=k,
             where=where,
             spaces=_weighted(space, "--space") if space else None,
@@ -246,6 +262,7 @@ def recommend(
             strategy=strategy,
             pairs=[_pair(one) for one in pair or []],
             exclude=exclude or [],
+            half_life=half_life,
             calibrate=calibrate,
             explain=explain,
         )
@@ -407,7 +424,7 @@ def models(
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
         "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
         "Learned from your data: patches, simclr, word2vec, glove; of graphs node2vec, node2vec+, deepwalk, prone,\n"
-        "cleora, eigenmaps, lle."
+        "netmf, cleora, eigenmaps, lle, sgc."
     )
 
 

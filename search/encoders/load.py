@@ -243,6 +243,17 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
     )
 
 
+def load(model: str | EncoderSpec, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
+    """The encoder of this name, of which `choice` says more, or the one with this spec that no file has to go with.
+
+    Raises:
+        ModelUnavailable, ModelError, MissingExtra: as `load_named` and `load_spec`.
+    """
+    if isinstance(model, str):
+        return load_named(model, choice, device=device)
+    return load_spec(model, device=device)
+
+
 def layers_of(model: str) -> list[Layer]:
     """The hidden layers of a picture network that `ModelChoice.layer` can name, from input to output.
 
@@ -299,7 +310,7 @@ def _refuse_others(model: str) -> None:
     """Say of a name that cannot be of an encoder what it is, rather than look for it on the hub."""
     if model.partition(":")[0] in LEARNED_PICTURES:
         raise ModelError(f"'{model}' is learned from pictures; use it with: nearkin ingest images")
-    if model in ("node2vec", "node2vec+", "deepwalk", "prone", "cleora", "eigenmaps", "lle"):
+    if model in ("node2vec", "node2vec+", "deepwalk", "prone", "netmf", "cleora", "eigenmaps", "lle", "sgc"):
         raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
     if model in LEARNED_GRAPHS:
         raise ModelError(f"'{model}' is learned from whole graphs; use it with: nearkin ingest graphs")

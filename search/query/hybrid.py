@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 DEPTH = 100  # of each ranking, the first that count; all k do in any case
 CONSTANT = 60  # what softens the difference between the first ranks
+EVEN = 0.5  # how much the ranking by meaning counts where nobody has learned better
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,33 @@ class Fused:
     by_words: NDArray[np.int64]
 
 
-def fused(by_meaning: Keys, by_words: Keys, k: int) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
+def fused(
+    by_meaning: Keys, by_words: Keys, k: int, weight: float = EVEN
+) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
     """The best k of two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009, sec. 2).
 
     Args:
         by_meaning: the keys of one ranking, best first.
         by_words: those of the other.
         k: how many.
+        weight: how much the first counts, from 0 to 1; the other counts for the rest.
 
     Returns:
-        Keys (n,), best first, among equals by key; their scores (n,), the sum of 1 / (60 + rank), scaled so that
-        the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
+        Keys (n,), best first, among equals by key; their scores (n,), the weighted sum of 1 / (60 + rank), scaled so
+        that the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
     """
     keys = np.union1d(by_meaning, by_words)
     ranks = np.zeros((len(keys), 2), np.int64)
     for column, ranking in enumerate((by_meaning, by_words)):
         ranks[np.searchsorted(keys, ranking), column] = np.arange(1, len(ranking) + 1)
-    shares = np.where(ranks > 0, (CONSTANT + 1) / 2 / (CONSTANT + ranks), 0.0)
-    total = shares.sum(axis=1)
+    total = shares_of(ranks) @ np.array([weight, 1 - weight])
     order = np.lexsort((keys, -total))[:k]
     return keys[order], total[order].astype(np.float32), ranks[order]
+
+
+def shares_of(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each rank, from 1, adds to the score: 61 / (60 + rank); nothing for 0, which is none."""
+    return np.where(ranks > 0, (CONSTANT + 1) / (CONSTANT + ranks), 0.0)
 
 
 class HybridAsking(Asking):
@@ -85,6 +93,8 @@ class HybridAsking(Asking):
     ) -> list[list[Hit]]:
         transaction, state = reading
         look = self._views.look(transaction, state, space)
+        preferred = self._preferred.of(transaction, state, space)
+        weight = EVEN if preferred.meaning is None else preferred.meaning
         rows = look.rows
         allowed = None
         if options.where is not None:
@@ -101,9 +111,9 @@ class HybridAsking(Asking):
         answers, told = [], []
         for query, vector, meaning in zip(queries, vectors, near, strict=True):
             started = time.perf_counter()
-            ranking = self.keywords.ranking(transaction, state, query)
+            ranking = self.keywords.ranking(transaction, state, query, preferred.language)
             by_words, bm25 = _first(ranking, among, depth)
-            both = _fused(look, vector, meaning, by_words, options.k)
+            both = _fused(look, vector, meaning, by_words, options.k, weight)
             words_ms = (time.perf_counter() - started) * 1e3
             answers.append(both.found)
             if options.explain:
@@ -145,8 +155,10 @@ def _first(ranking: Ranking, among: NDArray[np.bool_], depth: int) -> tuple[Keys
     return keys[order], scores[order]
 
 
-def _fused(look: Look, vector: NDArray[np.float32], meaning: Found, by_words: Keys, k: int) -> Fused:
-    keys, scores, ranks = fused(meaning.record_keys, by_words, k)
+def _fused(
+    look: Look, vector: NDArray[np.float32], meaning: Found, by_words: Keys, k: int, weight: float
+) -> Fused:
+    keys, scores, ranks = fused(meaning.record_keys, by_words, k, weight)
     parts = np.zeros(len(keys), np.int64)
     near = ranks[:, 0] > 0
     parts[near] = meaning.part_keys[ranks[near, 0] - 1]

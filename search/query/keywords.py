@@ -13,14 +13,19 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from search.catalog import full_text
+from search.catalog import full_text, word_places
 from search.catalog.database import Transaction
 from search.catalog.reads import State
+from search.query.languages import DEFAULT, NONE, Language
 from search.vectors import Keys
 
 MOST_WORDS = 256  # of a query are looked for: as many as most text models read
 _BYTES = 64 << 20  # of the words asked lately
 _OVERHEAD = 300  # bytes of a word that no text has
+_MOST_FORMS = 64  # of a word are looked for, the most frequent ones
+_SHORTEST_STEM = 3  # letters: what is shorter has no other forms
+_K1, _B = 1.2, 0.75  # as in FTS5
+_LEAST_IDF = 1e-6
 
 _PIECES = re.compile(r'"([^"]*)"|([^\W_]+)(\*?)')
 _RUN = re.compile(f"[{full_text.UNSPACED}]+|[^{full_text.UNSPACED}]+")
@@ -33,6 +38,12 @@ class Unit:
     shown: str  # as it is told to the user
     words: str  # as FTS5 splits them
     prefix: bool = False
+    phrase: bool = False
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it is one word, which may stand in other forms too."""
+        return not self.phrase and not self.prefix and " " not in self.words
 
     @property
     def expression(self) -> str:
@@ -45,16 +56,16 @@ def units(query: str) -> list[Unit]:
 
     Of scripts without blanks between words each two neighbouring characters are looked for.
     """
-    found: dict[tuple[str, bool], Unit] = {}
+    found: dict[tuple[str, bool, bool], Unit] = {}
     for match in _PIECES.finditer(unicodedata.normalize("NFC", query.replace("\0", " "))):
         phrase, word, star = match.groups()
         if phrase is not None:
             words = " ".join(re.findall(r"[^\W_]+", full_text.spaced(phrase)))
-            made = [Unit(f'"{phrase}"', words)] if words else []
+            made = [Unit(f'"{phrase}"', words, phrase=True)] if words else []
         else:
             made = _of_word(word, prefix=bool(star))
         for unit in made:
-            found.setdefault((unit.words.casefold(), unit.prefix), unit)
+            found.setdefault((unit.words.casefold(), unit.prefix, unit.phrase), unit)
         if len(found) >= MOST_WORDS:
             break
     return list(found.values())[:MOST_WORDS]
@@ -103,6 +114,7 @@ class _Kept:
     n_texts: int = 0
     found: OrderedDict[str, tuple[Keys, NDArray[np.float64]]] = field(default_factory=OrderedDict)
     common: dict[str, bool] = field(default_factory=dict)
+    forms: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     n_bytes: int = 0
 
 
@@ -111,23 +123,36 @@ class Keywords:
 
     def __init__(self) -> None:
         self._kept = _Kept()
+        self._languages: dict[str, Language] = {}
         self._lock = threading.Lock()
 
-    def ranking(self, transaction: Transaction, state: State, query: str) -> Ranking:
-        """The records that hold some of the query's words.
+    def ranking(self, transaction: Transaction, state: State, query: str, language: str = DEFAULT) -> Ranking:
+        """The records that hold some of the query's words, in any of their forms.
 
-        The score is the sum over its units of their BM25 (Robertson & Zaragoza 2009, sec. 3.3) as FTS5 computes it.
-        Words that at least half of the texts hold, to which it gives next to nothing, are left out where there are
-        others.
+        The score is the sum over its units of their BM25 (Robertson & Zaragoza 2009, sec. 3.3) as FTS5 computes it,
+        all forms of a word counted as one. Phrases and beginnings of words are taken as they are written. Words that
+        at least half of the texts hold, to which it gives next to nothing, and those that hold a question of the
+        language together, are left out where there are others.
 
         Raises:
             CollectionCorrupt: the index of words is damaged.
         """
         wanted = units(query)
         with self._lock:
+            spoken = self._language(language)
+            stop_words = frozenset[str]() if spoken is None else spoken.stop_words
+            telling = [unit for unit in wanted if not (unit.is_word and _folded(unit.words) in stop_words)]
             kept = self._current(transaction, state)
-            rare = [unit for unit in wanted if not self._common(transaction, kept, unit)]
-            found = [(unit, *self._found(transaction, kept, unit)) for unit in rare or wanted]
+            rare = [unit for unit in telling or wanted if not self._common(transaction, kept, unit)]
+            found, looked_for = [], set()
+            for unit in rare or telling or wanted:
+                forms: tuple[str, ...] = ()
+                if spoken is not None and unit.is_word:
+                    forms = self._forms(transaction, kept, (language, _folded(unit.words)), spoken)
+                if forms and forms in looked_for:
+                    continue
+                looked_for.add(forms)
+                found.append((unit, *self._found(transaction, kept, unit, forms)))
         found = [one for one in found if len(one[1])]
         if not found:
             return Ranking(np.empty(0, np.int64), np.empty(0, np.float64), [])
@@ -147,21 +172,67 @@ class Keywords:
         """Whether at least half of the texts hold this word, so that it tells nothing."""
         if unit.prefix or " " in unit.words:
             return False
-        folded = unicodedata.normalize("NFD", unit.words.lower())
-        word = "".join(letter for letter in folded if not unicodedata.combining(letter))
+        word = _folded(unit.words)
         if word not in kept.common:
             kept.common[word] = 2 * full_text.n_with(transaction, word) >= kept.n_texts
         return kept.common[word]
 
+    def _language(self, name: str) -> Language | None:
+        if name == NONE:
+            return None
+        if name not in self._languages:
+            self._languages[name] = Language(name)
+        return self._languages[name]
+
     @staticmethod
-    def _found(transaction: Transaction, kept: _Kept, unit: Unit) -> tuple[Keys, NDArray[np.float64]]:
-        asked = unit.expression
+    def _forms(
+        transaction: Transaction, kept: _Kept, asked: tuple[str, str], spoken: Language
+    ) -> tuple[str, ...]:
+        """The words of the texts that have the stem of this one, which share all of it but the last letter."""
+        if asked not in kept.forms:
+            (stem,) = spoken.stems([asked[1]])
+            alike: list[tuple[str, int]] = []
+            if len(stem) >= _SHORTEST_STEM and stem.isalpha():
+                shared = stem[:-1] if len(stem) > _SHORTEST_STEM else stem
+                some = word_places.beginning_with(transaction, shared)
+                stems = spoken.stems([word for word, _ in some])
+                alike = [one for one, its_stem in zip(some, stems, strict=True) if its_stem == stem]
+            most = sorted(alike, key=lambda one: (-one[1], one[0]))[:_MOST_FORMS]
+            kept.forms[asked] = tuple(sorted({asked[1], *(word for word, _ in most)}))
+        return kept.forms[asked]
+
+    @staticmethod
+    def _found(
+        transaction: Transaction, kept: _Kept, unit: Unit, forms: Sequence[str]
+    ) -> tuple[Keys, NDArray[np.float64]]:
+        together = len(forms) > 1
+        asked = " OR ".join(f'"{form}"' for form in forms) if together else unit.expression
         if asked in kept.found:
             kept.found.move_to_end(asked)
             return kept.found[asked]
-        found = kept.found[asked] = full_text.scores(transaction, asked)
+        found = _as_one(transaction, forms) if together else full_text.scores(transaction, asked)
+        kept.found[asked] = found
         kept.n_bytes += _OVERHEAD + 16 * len(found[0])
         while kept.n_bytes > _BYTES and len(kept.found) > 1:
             _, (keys, _) = kept.found.popitem(last=False)
             kept.n_bytes -= _OVERHEAD + 16 * len(keys)
         return found
+
+
+def _folded(word: str) -> str:
+    """The word as the index holds it: in small letters, without accents."""
+    if word.isascii():
+        return word.lower()
+    letters = unicodedata.normalize("NFD", word.lower())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def _as_one(transaction: Transaction, words: Sequence[str]) -> tuple[Keys, NDArray[np.float64]]:
+    """Keys, ascending, of the records that hold one of the words, and their BM25 as if all were the same word."""
+    keys, often = word_places.counts(transaction, words)
+    if not len(keys):
+        return keys, np.empty(0, np.float64)
+    n_texts, n_words = word_places.totals(transaction)
+    idf = max(float(np.log((n_texts - len(keys) + 0.5) / (len(keys) + 0.5))), _LEAST_IDF)
+    relative = word_places.lengths(transaction, keys) * n_texts / n_words
+    return keys, idf * often * (_K1 + 1) / (often + _K1 * (1 - _B + _B * relative))

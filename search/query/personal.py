@@ -17,6 +17,7 @@ from search.catalog.database import Transaction
 from search.catalog.reads import State
 from search.errors import QueryError, UnknownRecord, UnknownSpace
 from search.index.view import Look
+from search.query.examples import days_of, weighted
 from search.query.follow import Views
 from search.query.plan import named
 from search.query.recommend import Taste
@@ -27,6 +28,7 @@ from search.vectors import Keys, Vectors, unit_rows
 USER = "user:"  # what the ids of users begin with, so that none is an item's
 LEARNED_FROM = "learned_from"  # the option of a space's spec that says so
 INTERACTIONS = "interactions"
+RIDGE = "ridge"  # the option of an ALS space: how much of what counts in a row holds its vector near 0
 _NEAREST = 3  # of the items taken that are named for a hit
 _ALPHA, _RIDGE = 10.0, 0.1  # of the fold-in, where the space was not learned by least squares
 
@@ -44,33 +46,23 @@ class Who:
     history: Mapping[str, float] = field(default_factory=dict)
 
 
-def who(user: object, history: object) -> Who:
-    """For whom something is asked.
+def who(user: object, history: object, half_life: float | None = None) -> Who:
+    """For whom something is asked; `half_life` is in days, for a history of dates, None for 30.
 
     Raises:
-        QueryError: both or neither are given, the history is empty, or a weight is not a positive number.
+        QueryError: both or neither are given, the history is empty, or a weight is not a positive number or a date.
     """
     if (user is None) == (history is None):
         raise QueryError("say for whom; give a user or a history, one of the two")
+    days = days_of(half_life, history)
     if user is not None:
         if not isinstance(user, str) or not user:
             raise QueryError(f"the user is {user!r}; give an id as a string")
         return Who(user)
-    if isinstance(history, Mapping):
-        taken = dict(history)
-    else:
-        from search.query.request import ids
-
-        listed = ids(history, "history")
-        taken = {id: float(listed.count(id)) for id in listed}
+    taken = weighted(history, "history", days)
     if not taken:
         raise QueryError("the history is empty; give the ids of some items, or ask for the nearest of one")
-    for id, weight in taken.items():
-        if not isinstance(id, str):
-            raise QueryError(f"the history holds a {type(id).__name__}; give ids as strings")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise QueryError(f"the weight of '{id}' in the history is {weight!r}; give a positive number")
-    return Who(None, {id: float(weight) for id, weight in taken.items()})
+    return Who(None, taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +218,10 @@ def folded_in(space: Space, gram: Gram, items: Vectors, counts: NDArray[np.float
     rows, left = items.astype(np.float64), gram.products
     if space.encoder.family == "als":
         extra = float(options["alpha"]) * (np.log1p(counts) if options["log"] else counts)  # type: ignore[arg-type]
-        ridge = float(options["regularization"]) * (float(extra.sum()) + gram.n)  # type: ignore[arg-type]
+        if RIDGE in options:
+            ridge = float(options[RIDGE]) * float(extra.sum())  # type: ignore[arg-type]
+        else:  # as spaces were learned at first: by all that counts, taken or not
+            ridge = float(options["regularization"]) * (float(extra.sum()) + gram.n)  # type: ignore[arg-type]
     else:
         extra = _ALPHA * np.ones(len(rows))  # there a pair was taken or not
         ridge = _RIDGE * float(np.trace(left)) / len(left)

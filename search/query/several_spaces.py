@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,13 +74,19 @@ class SeveralSpaces(Asking):
         return found
 
     def recommend_to(
-        self, asked: Who, weights: Mapping[str, float] | None, diversity: float, options: Options
+        self,
+        asked: Who,
+        weights: Mapping[str, float] | None,
+        diversity: float,
+        options: Options,
+        exclude: Sequence[str] = (),
     ) -> list[Hit]:
-        """Hits for a user, or for somebody who took some items."""
+        """Hits for a user, or for somebody who took some items; none of those excluded."""
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
             told = personal(asked, weights, self._users, (transaction, state, self._views))
-            found = self._best(transaction, state, told.tastes, told.left_out, diversity, options)
+            left_out = {*told.left_out, *reads.keys_of(transaction, exclude).values()}
+            found = self._best(transaction, state, told.tastes, list(left_out), diversity, options)
             return because(transaction, found, told) if options.explain else found
 
         return self._read(question)
@@ -99,6 +106,13 @@ class SeveralSpaces(Asking):
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
             tastes, left_out, told = mixing.tastes(mix, space, rows, (transaction, state, self._views))
+            if options.calibrate and list(mix.weights) == ["text"]:  # what weights are learned for
+                tastes = [
+                    replace(taste, weight=taste.weight * learned)
+                    if (learned := self._preferred.of(transaction, state, taste.space).weight)
+                    else taste
+                    for taste in tastes
+                ]
             return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
 
         return self._read(question)

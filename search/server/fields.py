@@ -32,6 +32,8 @@ class Kind(StrEnum):
     FLAG = "true or false"
     NUMBERS = "an array of numbers, or of such arrays"
     WEIGHTS = "an object of positive numbers"
+    EXAMPLES = "an object of positive numbers or dates"
+    PAIRS = "an array of pairs of strings"
 
 
 _STRING: dict[str, Json] = {"type": "string"}
@@ -46,6 +48,16 @@ _SCHEMAS: Mapping[Kind, dict[str, Json]] = {
         "items": {"type": ["number", "array"], "items": {"type": "number"}},
     },
     Kind.WEIGHTS: {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    Kind.EXAMPLES: {
+        "type": "object",
+        "additionalProperties": {"type": ["number", "string"]},
+        "maxProperties": MOST_QUERIES,
+    },
+    Kind.PAIRS: {
+        "type": "array",
+        "items": {"type": "array", "items": _STRING, "minItems": 2, "maxItems": 2},
+        "maxItems": MOST_QUERIES,
+    },
 }
 
 
@@ -61,6 +73,12 @@ _FITS: Mapping[Kind, Callable[[Any], bool]] = {
     Kind.FLAG: lambda value: isinstance(value, bool),
     Kind.NUMBERS: lambda value: isinstance(value, list),  # the numbers themselves are looked at by numpy
     Kind.WEIGHTS: lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    Kind.EXAMPLES: lambda value: (
+        isinstance(value, dict) and all(_is_number(one) or isinstance(one, str) for one in value.values())
+    ),
+    Kind.PAIRS: lambda value: (
+        isinstance(value, list) and all(_FITS[Kind.TEXTS](pair) and len(pair) == 2 for pair in value)
+    ),
 }
 
 
@@ -115,11 +133,24 @@ SEARCH: Mapping[str, Field] = {
     "diversity": Field("0: relevance alone; 1: difference alone.", (Kind.NUMBER,), 0, 1),
     "group_by": Field("A field; only the best hit for each of its values.", longest=_NAME),
     "offset": Field("Pass over so many hits, for a page; 0 for the first one.", (Kind.WHOLE,), 0, 10_000),
+    "after": Field("The page after the hit that has this cursor, of the same question.", longest=16_384),
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {
-    "like": Field("The id of a record that is liked, or several.", (Kind.TEXT, Kind.TEXTS)),
-    "dislike": Field("The id of a record that is not, or several.", (Kind.TEXT, Kind.TEXTS)),
+    "like": Field(
+        "The id of a record that is liked, or several; or of each how much it counts, or since when (2026-03-11).",
+        (Kind.TEXT, Kind.TEXTS, Kind.EXAMPLES),
+    ),
+    "dislike": Field(
+        "The id of a record that is not, or several; likewise.", (Kind.TEXT, Kind.TEXTS, Kind.EXAMPLES)
+    ),
+    "user": Field("Instead of likes: a user, as named in the interactions taken in.", longest=_NAME),
+    "history": Field(
+        "Instead of likes: items taken by somebody who is not known; likewise.",
+        (Kind.TEXT, Kind.TEXTS, Kind.EXAMPLES),
+    ),
+    "pair": Field("Pairs of ids: nearer to the first than to the second.", (Kind.PAIRS,)),
+    "half_life": Field("After how many days what has a date counts half; 30 if left out.", (Kind.NUMBER,)),
     "k": _K,
     "where": _WHERE,
     "space": Field(
@@ -150,12 +181,16 @@ def checked(given: object, fields: Mapping[str, Field]) -> dict[str, Any]:
             continue
         if not any(_FITS[kind](value) for kind in field.kinds):
             raise QueryError(f"{name} is {_shown(value)}; give {' or '.join(field.kinds)}")
-        if isinstance(value, list) and Kind.TEXTS in field.kinds and len(value) > MOST_QUERIES:
+        if isinstance(value, list | dict) and _many(field.kinds) and len(value) > MOST_QUERIES:
             raise QueryError(f"{name} has {len(value):,} entries; send at most {MOST_QUERIES:,} at a time")
         if isinstance(value, str) and field.longest is not None and len(value) > field.longest:
             raise QueryError(f"{name} has {len(value):,} characters; send at most {field.longest:,}")
         _check_bounds(name, value, field)
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _many(kinds: tuple[Kind, ...]) -> bool:
+    return not {Kind.TEXTS, Kind.EXAMPLES, Kind.PAIRS}.isdisjoint(kinds)
 
 
 def _check_bounds(name: str, value: Any, field: Field) -> None:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from search.collection import Collection
 from search.encoders.pictures import PictureFile, open_picture
 from search.errors import QueryError
+from search.query.cursor import cursor_of
 from search.query.rerank import DEPTH, Rerank
 from search.server.answers import Refused
 from search.server.fields import (
@@ -109,6 +110,8 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
     vector = named.get("vector")
     several = vector if vector and isinstance(vector[0], list) else queries
     n, k = 1 if several is None else len(several), named.get("k", 10) + named.get("offset", 0)
+    if "after" in named:
+        k += cursor_of(named["after"]).place
     if {"boost", "diversity", "group_by"} & named.keys():
         k = max(5 * k, 1_000)  # so many are looked at
     if n > MOST_QUERIES:
@@ -137,4 +140,5 @@ def recommend(collection: Collection, asked: Mapping[str, Any]) -> list[Hit]:
     """
     named = dict(asked)
     likes, dislikes = named.pop("like", ()), named.pop("dislike", ())
-    return collection.recommend(likes, dislikes, spaces=named.pop("space", None), **named)
+    pairs, spaces = named.pop("pair", ()), named.pop("space", None)
+    return collection.recommend(likes, dislikes, pairs=pairs, spaces=spaces, **named)

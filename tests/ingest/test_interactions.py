@@ -176,7 +176,7 @@ def test_the_half_step_of_als_is_the_closed_form() -> None:
     dense, y = extra.toarray().astype(np.float64), items.astype(np.float64)
     for user, row in enumerate(dense):
         c = 1 + row
-        ridge = 0.02 * c.sum()
+        ridge = 0.02 * row.sum()
         exact = np.linalg.solve(y.T @ (c[:, None] * y) + ridge * np.eye(6), y.T @ (c * (row > 0)))
         np.testing.assert_allclose(users[user], exact, rtol=2e-3, atol=2e-4)
 

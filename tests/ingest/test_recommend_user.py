@@ -284,3 +284,26 @@ def test_no_torch_is_imported_to_recommend(there: Collection, given: Interaction
     )
     ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False", "False"]
+
+
+def test_over_http_as_in_python(there: Collection, given: Interactions) -> None:
+    starlette = pytest.importorskip("starlette.testclient")
+    from search.server.app import application
+    from search.server.settings import Settings
+
+    client = starlette.TestClient(application(there, Settings()), base_url="http://localhost")
+    seen = sorted(taken(given, 4))
+    dated = {seen[0]: "2026-03-01", seen[1]: "2026-01-01"}
+    asked: dict[str, object]
+    for asked in (
+        {"user": given.user_ids[4], "exclude": ["i0-00", "i4-03"]},
+        {"history": seen},
+        {"history": dated, "half_life": 7},
+    ):
+        answer = client.post("/recommend", json={**asked, "k": 6})
+        assert answer.status_code == 200
+        expected = there.recommend(**asked, k=6)  # type: ignore[arg-type]
+        assert [(hit["id"], hit["score"]) for hit in answer.json()] == [
+            (hit.id, hit.score) for hit in expected
+        ]
+        assert not {hit.id for hit in expected} & {"i0-00", "i4-03"} or "user" not in asked

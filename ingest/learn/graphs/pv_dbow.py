@@ -15,9 +15,9 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ingest.learn.nodes.chance import mixed, stream
 from ingest.learn.nodes.skipgram import aligned_zeros
 from ingest.learn.nodes.step import LANES, SIGMOID, sgd_step
-from ingest.learn.nodes.walks import mixed, stream
 
 Array: TypeAlias = NDArray[Any]
 

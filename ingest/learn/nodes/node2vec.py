@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ingest.learn.nodes.contract import Graph, NodeTrainer
 from ingest.learn.nodes.skipgram import SkipGram, SkipGramSettings
-from ingest.learn.nodes.walks import END, Walker, WalkSettings, available_threads
+from ingest.learn.nodes.transitions import END
+from ingest.learn.nodes.walks import Walker, WalkSettings, available_threads
 from search.errors import ModelError, SourceError
 from search.types import EncoderSpec, Modality
 

@@ -14,8 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ingest.learn.nodes.chance import GAMMA, HALF, below, mixed, stream, unit
 from ingest.learn.nodes.step import LANES, SIGMOID, sgd_step
-from ingest.learn.nodes.walks import END, below, mixed, stream
+from ingest.learn.nodes.transitions import END
 from search.errors import ModelError
 
 ENTRIES_PER_ROW = 16  # of a block's table of negatives, on average; a table is faster than an alias table
@@ -23,9 +24,6 @@ ENTRIES_OF_RAREST = 4  # as many entries as give the rarest row this many ...
 MOST_ENTRIES = 1 << 18  # ... but not more than this
 DRAWN = 2  # negatives per pair, at most; where more are asked for, each counts for several
 ROWS_PER_TASK = 256  # sequences that one thread thins out at a time
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_HALF = np.uint64(32)
-_UNIT = 2.0**-53
 # One salt for each use of chance, so that the streams of a walk number do not meet.
 _THIN, _WINDOW, _NEGATIVE = 0x51A7, 0x3C0B, 0x77E9
 
@@ -134,8 +132,8 @@ def _thin(rows: Array, first: int, codes: Array, keep: Array, seed: int) -> None
             token = rows[row, k]
             if token == END:
                 break
-            state += _GAMMA
-            if np.float64(mixed(state) >> np.uint64(11)) * _UNIT < keep[token]:
+            state += GAMMA
+            if unit(state) < keep[token]:
                 rows[row, kept] = codes[token]
                 kept += 1
         rows[row, kept:] = END
@@ -167,7 +165,7 @@ def _gather(rows: Array, first: int, block: int, blocks: Blocks, window: int, se
                     break
                 if code >> shift != block:
                     continue
-                reach = window - below(mixed(state + np.uint64(k) * _GAMMA), window)
+                reach = window - below(mixed(state + np.uint64(k) * GAMMA), window)
                 center = code & mask
                 for other in range(max(0, k - reach), min(length, k + reach + 1)):
                     context = rows[row, other]
@@ -208,14 +206,13 @@ def _train(
         group = block * size + center
         low = np.int64(pairs.ends[group - 1]) if group > 0 else 0
         positives = pairs.ends[group] - low
-        state += _GAMMA
-        unit = np.float64(mixed(state) >> np.uint64(11)) * _UNIT
-        total = positives + np.int64(pairs.per_center[center] * noise.per_pair + unit)
+        state += GAMMA
+        total = positives + np.int64(pairs.per_center[center] * noise.per_pair + unit(state))
         if total > len(targets):
             targets = np.empty(2 * total, np.int32)
         for k in range(total):
-            state += _GAMMA
-            targets[k] = noise.table[((mixed(state) >> _HALF) * span) >> _HALF]
+            state += GAMMA
+            targets[k] = noise.table[((mixed(state) >> HALF) * span) >> HALF]
         for k in range(positives):  # evenly spread among the negatives
             targets[k * total // positives] = ~pairs.contexts[low + k]
         for k in range(0, total, per_step):

@@ -8,15 +8,15 @@ from typing import Any, overload
 from search.errors import QueryError
 from search.query.answer import Question, answer
 from search.query.ask import Asker
-from search.query.examples import HALF_LIFE_DAYS, examples
+from search.query.examples import examples
 from search.query.personal import who
-from search.query.request import Options
+from search.query.request import Options, ids
 from search.query.request import weights as weights_of
 from search.query.shape import Shape
 from search.types import Hit, Sense
 
 
-class Asking:
+class Questions:
     """The part of a `Collection` that is asked."""
 
     _asker: Asker
@@ -46,6 +46,7 @@ class Asking:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -74,6 +75,7 @@ class Asking:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -101,6 +103,7 @@ class Asking:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
@@ -142,6 +145,8 @@ class Asking:
             diversity: from 0 (relevance alone) to 1 (difference alone), by maximal marginal relevance.
             group_by: a field of the metadata; only the best hit for each of its values comes back.
             offset: pass over so many hits, for a page; 0 for the first one. Then equals come in the order of their ids.
+            after: the page after a hit, given by its `Hit.cursor`, which the hits of a page have (the first page is
+                offset=0); for the same question only. Records that come or go meanwhile shift nothing.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
@@ -151,7 +156,7 @@ class Asking:
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        shape = Shape(min_score, offset, diversity, group_by, boost)
+        shape = Shape(min_score, offset, diversity, group_by, boost, after)
         options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, calibrate, shape)
         question = Question(query, image, like, vector, space, weights, region, graph)
         return answer(self._asker, question, options)
@@ -162,7 +167,7 @@ class Asking:
         dislikes: str | Sequence[str] | Mapping[str, Any] = (),
         *,
         user: str | None = None,
-        history: Mapping[str, float] | Sequence[str] | None = None,
+        history: Mapping[str, Any] | Sequence[str] | None = None,
         k: int = 10,
         where: str | None = None,
         spaces: Mapping[str, float] | Sequence[str] | str | None = None,
@@ -170,7 +175,7 @@ class Asking:
         strategy: str = "average",
         pairs: Sequence[tuple[str, str]] = (),
         exclude: str | Sequence[str] = (),
-        half_life: float = HALF_LIFE_DAYS,
+        half_life: float | None = None,
         calibrate: bool = False,
         explain: bool = False,
     ) -> list[Hit]:
@@ -184,7 +189,7 @@ class Asking:
                 `{"a": 2.0}`; or by when it was liked (`{"a": "2026-03-11"}` or a datetime), the newest 1.
             dislikes: likewise.
             user: the id of a user, as it stood in the interactions.
-            history: ids of items that somebody took who need not be known, with their weights where given.
+            history: ids of items that somebody took who need not be known; with weights or dates as likes have them.
             k: how many.
             where: a condition on the records.
             spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in, or all
@@ -196,7 +201,7 @@ class Asking:
             pairs: of each the first is to be nearer than the second; by how much it is not is taken off the score.
                 Without likes, the first of each is one.
             exclude: ids that do not come back; those that are not there do no harm.
-            half_life: after how many days a like counts half.
+            half_life: after how many days what has a date counts half; None for 30.
             calibrate: tell each space's scores in deviations from what is usual there before they are put together.
             explain: fill `Hit.explain` with the score in each space, and which of the items taken are nearest.
 
@@ -208,19 +213,14 @@ class Asking:
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
         if user is not None or history is not None:
-            if (
-                likes
-                or dislikes
-                or pairs
-                or exclude
-                or strategy != "average"
-                or half_life != HALF_LIFE_DAYS
-                or calibrate
-            ):
+            if likes or dislikes or pairs or strategy != "average" or calibrate:
                 raise QueryError(
                     "a user or a history is asked by itself; leave likes, dislikes and what says how they count out"
                 )
-            return self._asker.recommend_to(who(user, history), weights_of(spaces), diversity, options)
+            asked = who(user, history, half_life)
+            return self._asker.recommend_to(
+                asked, weights_of(spaces), diversity, options, ids(exclude, "exclude")
+            )
         given = examples(likes, dislikes, pairs, exclude, strategy, half_life)
         return self._asker.recommend(given, weights_of(spaces), diversity, options)
 
