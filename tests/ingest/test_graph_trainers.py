@@ -137,6 +137,23 @@ def test_a_graphs_vector_is_where_the_slope_by_autograd_vanishes() -> None:
     assert float(vector.detach().norm()) > 0.1
 
 
+def test_a_graph_of_many_words_has_its_vector_by_the_other_way_too() -> None:
+    """Of more words than numbers in a vector; the slope vanishes there as well."""
+    graphs = [labelled(nx.gnp_random_graph(60, 0.08, seed=seed)) for seed in range(30)]
+    model = from_bytes(load_trainer("graph2vec", GraphSettings(dim=8, epochs=40)).fit(graphs))
+    assert isinstance(model, Graph2Vec)
+    row = model.matrix(graphs)[0]
+    assert len(row.indices) > 8
+    vector = model._described(graphs[:1])[0].astype(np.float64)
+    outputs, shares = model._outputs[row.indices], row.data / row.data.sum()
+    slope = [
+        (model.objective(vector + move, outputs, shares) - model.objective(vector - move, outputs, shares))
+        / 2e-4
+        for move in 1e-4 * np.eye(8)
+    ]
+    np.testing.assert_allclose(slope, 0, atol=1e-3)
+
+
 def test_noise_is_what_stands_in_the_corpus() -> None:
     """The stored expectations are those over words as often as their counts to the power of 3/4."""
     graphs = networks(40)
