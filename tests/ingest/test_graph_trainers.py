@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from ingest.learn.graphs.load import METHODS, load_trainer
@@ -187,6 +188,17 @@ def test_a_step_of_training_follows_autograd() -> None:
     assert given[1].grad is not None
     np.testing.assert_allclose(document[0], given[0].detach() - rate * given[0].grad, atol=1e-7)
     np.testing.assert_allclose(outputs, given[1].detach() - rate * given[1].grad, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_threads_of_the_linear_algebra_make_no_difference(method: str) -> None:
+    graphs = [labelled(nx.gnp_random_graph(30, 0.15, seed=seed)) for seed in range(300)]
+    settings = GraphSettings(dim=64, epochs=1 if method == "graph2vec" else None)
+    files = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            files.append(load_trainer(method, settings).fit(graphs))
+    assert files[0] == files[1]
 
 
 def test_any_number_of_threads_gives_the_same_bytes() -> None:

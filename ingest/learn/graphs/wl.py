@@ -28,13 +28,7 @@ class WordProjection(GraphTrainer):
 
     method = "wl"
 
-    def fit(
-        self,
-        graphs: Iterable[LabelledGraph],
-        *,
-        node_label: str | None = None,
-        progress: Progress | None = None,
-    ) -> bytes:
+    def _learned(self, graphs: Iterable[LabelledGraph], node_label: str | None, progress: Progress) -> bytes:
         corpus = read_corpus(graphs, self.depth)
         projection = directions(weighted(corpus.counts, corpus.sizes), self.settings.dim, self.settings.seed)
         tensors: dict[str, NDArray[Any]] = {
