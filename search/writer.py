@@ -202,6 +202,12 @@ class Writer:
             if wanted is not None:
                 writes.record_wanted(transaction, space, unlearned(wanted))
 
+    def note(self, space: Space, name: str, value: Json) -> None:
+        """Keep something with a space, beside what is wanted of its index."""
+        with self._committing() as transaction:
+            wanted = reads.wanted(transaction, space) or {}
+            writes.record_wanted(transaction, space, {**wanted, name: value})
+
     def drop_space(self, space: Space) -> int:
         """Drop a space with its vectors, as one commit; how many parts it had. Records stay."""
         with self._committing() as transaction:
