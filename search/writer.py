@@ -300,6 +300,11 @@ def check_trainable(there: Space, encoder: EncoderSpec, metric: Metric = Metric.
             f"space '{there.name}' ({there.encoder.model}) compares by {there.metric}, and {encoder.model} "
             f"by {metric}; give another name with --space"
         )
+    if there.encoder.accepts:
+        raise CollectionError(
+            f"space '{there.name}' was made by the encoder {there.encoder.model}, and {encoder.model} is none; "
+            "give another name with --space"
+        )
     if there.modality is not encoder.modality or there.dim != encoder.dim:
         raise CollectionError(
             f"space '{there.name}' holds {there.modality} vectors of {there.dim} dimensions made by "
