@@ -2,8 +2,8 @@
 
 A tenth of the nodes come later, each with half of its edges. Their vectors are solved from their neighbours', or all
 is learned again with them. The other half of their edges stands against as many pairs of a later node and any other
-without an edge; pairs are ranked by a regression on the products of the vectors and the degrees, learned from the edges that were
-there from the beginning.
+without an edge; pairs are ranked by a regression on the products of the vectors and on the degrees, learned from the
+edges that were there from the beginning.
 """
 
 from __future__ import annotations

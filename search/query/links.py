@@ -36,7 +36,7 @@ class Linker:
 
     a and b are of unit length (the Hadamard operator of Grover & Leskovec 2016, table 1); d and e are the degrees,
     whose product is preferential attachment (Liben-Nowell & Kleinberg 2007), and the edge that is asked about does not
-    count in them. Both answers have the same chance a priori: the pairs that it was learned from are half edges, half not.
+    count in them. Both answers have the same chance a priori: of the pairs that it was learned from half are edges.
     """
 
     weights: NDArray[np.float64]  # (dim,)
