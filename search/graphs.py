@@ -79,7 +79,7 @@ class Graphs:
 
         Returns:
             Hits whose score is a probability: that such a pair is an edge, among as many edges as pairs without one.
-            It is learned from the stored edges by a logistic regression on the products of two nodes' vectors
+            It is learned from the stored edges by logistic regressions on the products of two nodes' vectors
             (Grover & Leskovec 2016, sec. 4.4) and on their degrees, and knows no direction.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Likely missing edges of a graph: a logistic regression on two nodes' vectors, multiplied, and on their degrees."""
+"""Likely missing edges of a graph: regressions on the products of two nodes' vectors, and on their degrees."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ _DRAWN = 8  # pairs drawn for each that is wanted, at most: in a dense graph mos
 _MOST_ITERATIONS = 1_000
 # The inverse of the penalty for each example: vectors know the edges that they were learned from too well.
 _EASE = 12.0
-_SURE = (
-    10.0  # the deviation that degrees are scaled to, so that their penalty is slight: these are not learned
-)
 
 Pairs = NDArray[np.int64]  # (n, 2)
 
@@ -36,7 +33,9 @@ class Linker:
 
     a and b are of unit length (the Hadamard operator of Grover & Leskovec 2016, table 1); d and e are the degrees,
     whose product is preferential attachment (Liben-Nowell & Kleinberg 2007), and the edge that is asked about does not
-    count in them. Both answers have the same chance a priori: of the pairs that it was learned from half are edges.
+    count in them. The log-odds of two regressions are added up, as if they were independent: vectors know the edges
+    that they were learned from, so that beside them degrees would seem to say little, or the contrary. Both answers
+    have the same chance a priori: of the pairs that it was learned from half are edges.
     """
 
     weights: NDArray[np.float64]  # (dim,)
@@ -62,21 +61,21 @@ def sigmoid(x: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def learned(left: Vectors, right: Vectors, degrees: NDArray[np.float64], linked: NDArray[np.bool_]) -> Linker:
-    """The regression on pairs of unit rows (n, dim) and whether each is linked.
+    """The regressions on pairs of unit rows (n, dim) and whether each is linked.
 
     `degrees` (n, 2) are those of the nodes in all of the graph that is learned from, the pair's own edge included.
     """
     from sklearn.linear_model import LogisticRegression
 
     products = (left * right).astype(np.float64) * left.shape[1]
-    popular = np.log1p(degrees - linked[:, None]).sum(axis=1)
-    middle, spread = popular.mean(), popular.std()
-    scale = _SURE / spread if spread > 0 else 0.0
-    examples = np.column_stack([products, (popular - middle) * scale])
-    regression = LogisticRegression(C=_EASE / len(products), max_iter=_MOST_ITERATIONS)
-    found = regression.fit(examples, linked)
-    weight = float(found.coef_[0, -1]) * scale
-    return Linker(found.coef_[0, :-1], weight, float(found.intercept_[0]) - weight * float(middle))
+    by_vectors = LogisticRegression(C=_EASE / len(products), max_iter=_MOST_ITERATIONS).fit(products, linked)
+    popular = np.log1p(degrees - linked[:, None]).sum(axis=1, keepdims=True)
+    by_degrees = LogisticRegression().fit(popular, linked)
+    return Linker(
+        by_vectors.coef_[0],
+        float(by_degrees.coef_[0, 0]),
+        float(by_vectors.intercept_[0] + by_degrees.intercept_[0]),
+    )
 
 
 def missing(
