@@ -162,7 +162,9 @@ def _candidates(
             wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
             some, way = nearest(taste.look, taste.query, wanted, None)
             found.extend(one.record_keys[~np.isin(one.record_keys, excluded)] for one in some)
-            if taste.together is not None:  # those that have gone meanwhile have no row, and are left out there
+            if (
+                taste.together is not None
+            ):  # those that have gone meanwhile have no row, and are left out there
                 found.append(np.setdiff1d(taste.together.keys(), excluded))
             plans[taste.space.name] = way.to_json()
             continue

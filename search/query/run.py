@@ -52,7 +52,7 @@ def positions_of(rows: Rows, record_keys: Keys) -> NDArray[np.int64]:
     counts = np.searchsorted(rows.record_keys, record_keys, side="right") - begins
     ends = np.cumsum(counts)
     at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + counts, counts)
-    return at if rows.living is None else at[rows.living.mask[at]]
+    return at if rows.living is None else np.asarray(at[rows.living.mask[at]])
 
 
 def nearest(
