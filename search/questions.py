@@ -46,6 +46,7 @@ class Questions:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -74,6 +75,7 @@ class Questions:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -101,6 +103,7 @@ class Questions:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
@@ -142,6 +145,8 @@ class Questions:
             diversity: from 0 (relevance alone) to 1 (difference alone), by maximal marginal relevance.
             group_by: a field of the metadata; only the best hit for each of its values comes back.
             offset: pass over so many hits, for a page; 0 for the first one. Then equals come in the order of their ids.
+            after: the page after a hit, given by its `Hit.cursor`, which the hits of a page have (the first page is
+                offset=0); for the same question only. Records that come or go meanwhile shift nothing.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
@@ -151,7 +156,7 @@ class Questions:
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        shape = Shape(min_score, offset, diversity, group_by, boost)
+        shape = Shape(min_score, offset, diversity, group_by, boost, after)
         options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, calibrate, shape)
         question = Question(query, image, like, vector, space, weights, region, graph)
         return answer(self._asker, question, options)

@@ -53,6 +53,10 @@ def graphs(
         typer.Option(metavar="P", help="pooled: mean, sum or max over nodes.", show_default="sum"),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same encoder.")] = 0,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Learn anew from these and all that the space was filled from."),
+    ] = False,
     dry_run: DryRun = False,
     prune: Prune = False,
     strict: Strict = False,
@@ -63,6 +67,7 @@ def graphs(
     Folders and archives of graph files (those of `ingest graph`), .jsonl and .json of node-link graphs, and sets in the
     TU layout (NAME_A.txt, NAME_graph_indicator.txt …).
     """
+    from ingest.cli.compiling import told
     from ingest.cli.progress import progress
     from ingest.learn.graphs.settings import GraphSettings
     from ingest.sources.edge_format import EdgeFormat
@@ -70,14 +75,15 @@ def graphs(
     from ingest.verbs.whole_graphs import graphs as take_in
 
     settings = GraphSettings(dim, depth, seed, epochs, negatives, None, pooling)
-    with progress() as bars:
+    with told(), progress() as bars:
         report = take_in(
             collection,
             list(paths),
             method=model,
-            settings=settings,
+            settings=None if settings == GraphSettings() else settings,
             form=GraphFormat(node_label, id, EdgeFormat(directed)),
             space=space,
+            refit=refit,
             prune=prune,
             dry_run=dry_run,
             options=options_of("auto", "auto", bars),

@@ -119,6 +119,11 @@ def read_graph(path: Path, form: EdgeFormat = ANY_EDGES) -> GraphFile:
     file = str(path)
     if form.query is not None:
         raise SourceError("a query is for a database; leave it out", file)
+    if path.is_dir():
+        raise SourceError(
+            "is a folder, and this is one graph; a record for each graph in it makes: nearkin ingest graphs",
+            file,
+        )
     suffix, packing = format_of(path, form.format)
     edges = Edges(file)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ingest.pipeline import Job, Ready
 from ingest.report import Options, Report
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sources.graph_records import GivenGraphs, GraphFormat
+from ingest.verbs.graph_refit import Refit, origins_beside, store_again
 from ingest.verbs.opening import DEFAULT, Paths, emptied, listed, opened
 from search.collection import Collection
 from search.encoders import whole_graphs
@@ -23,6 +24,7 @@ from search.errors import CollectionError, SourceError
 from search.types import WHOLE, Json, Space
 
 if TYPE_CHECKING:
+    from ingest.learn.graphs.contract import GraphTrainer
     from search.encoders.graph_items import LabelledGraph
 
 _ENTRIES = 4_000_000  # nodes and edges that are encoded, and committed, together; about 100 MB
@@ -39,6 +41,7 @@ def graphs(
     settings: GraphSettings | None = None,
     form: GraphFormat | None = None,
     space: str = "graphs",
+    refit: bool = False,
     prune: bool = False,
     dry_run: bool = False,
     options: Options = DEFAULT,
@@ -59,28 +62,37 @@ def graphs(
         settings: dimensions, depth and the like; None takes the usual ones.
         form: how to read the files, and which attribute says what a node is; None takes the nodes' degrees.
         space: where the vectors go.
+        refit: learn anew, from these graphs and all others that the space was filled from; every vector is replaced,
+            in one commit. Method, settings and node label are the former ones where they are None.
         prune: remove graphs that came from these paths before and have vanished from them.
         dry_run: say what would be done, and do nothing.
         options: progress.
 
     Raises:
         SourceError: a path is missing, or there is no graph to learn from.
-        CollectionError: the space was made by another method, or with other settings.
+        CollectionError: the space was made by another method, or with other settings; or it is to be learned again,
+            and some of its graphs cannot be had.
         ModelError: the method does not know a setting.
     """
     with opened(collection, must_write=False) as there:
         known = None if there is None else there.spaces().get(space)
-        method = _method(known, method, settings)
-        form = _format(known, form or GraphFormat())
+        again = refit and known is not None and known.encoder.family == whole_graphs.FAMILY
+        if again and known is not None:
+            method, settings, form = _as_before(known, method, settings, form or GraphFormat())
+        else:
+            method, form = _method(known, method, settings), _format(known, form or GraphFormat())
     trainer = load_trainer(method, settings or GraphSettings())
     may_be_empty = emptied(collection, space) if prune else frozenset()
     source, form = _source(given, form, (ids, metadata), settled=known is not None, may_be_empty=may_be_empty)
     said = f"graphs, nodes by {form.node_label or 'degree'}"
     if dry_run:
         with opened(collection, must_write=False) as there:
-            return pipeline.forecast(there, source, (space, method, said), prune=prune)
+            told = pipeline.forecast(there, source, (space, method, said), prune=prune)
+            return replace(told, updated=told.updated + told.unchanged, unchanged=0) if again else told
     started = time.perf_counter()
     learned = None
+    if again and known is not None:
+        return _again(collection, [source], trainer, Refit(known, said, prune, options), form)
     if known is None:
         source = _Kept(source)
         learned = _learn(source, partial(trainer.fit, node_label=form.node_label), options)
@@ -95,6 +107,26 @@ def graphs(
         learning_s = time.perf_counter() - started
         job = Job(space, method, lambda: encoder, partial(_prepared, encoder), said, learned, prune)
         return pipeline.fill(there, source, job, options.progress).after("learn", learning_s)
+
+
+def _again(
+    collection: Collection | str | Path,
+    sources: list[Source],
+    trainer: GraphTrainer,
+    refit: Refit,
+    form: GraphFormat,
+) -> Report:
+    """Learn a space again, from what is given and from all else that it was filled from."""
+    started = time.perf_counter()
+    with opened(collection) as there:
+        assert there is not None
+        beside = origins_beside(there, refit.space, sources[0])
+        if beside:
+            sources.append(_source(beside, form, (None, None), settled=True, may_be_empty=frozenset())[0])
+        kept = _Kept(_Chain(sources))
+        learned = _learn(kept, partial(trainer.fit, node_label=form.node_label), refit.options)
+        learning_s = time.perf_counter() - started
+        return store_again(there, [kept], learned, refit, started).after("learn", learning_s)
 
 
 def _method(known: Space | None, method: str | None, settings: GraphSettings | None) -> str:
@@ -122,6 +154,20 @@ def _method(known: Space | None, method: str | None, settings: GraphSettings | N
     return known.encoder.model
 
 
+def _as_before(
+    known: Space, method: str | None, settings: GraphSettings | None, form: GraphFormat
+) -> tuple[str, GraphSettings, GraphFormat]:
+    """How a space is learned again: as it was, where nothing else is said."""
+    made = known.encoder.options
+    if settings is None:
+        asked = made.get("settings") if method in (None, known.encoder.model) else None
+        settings = GraphSettings(**asked) if isinstance(asked, dict) else GraphSettings()
+    label = made.get("node_label")
+    if form.node_label is None and label is not None:
+        form = replace(form, node_label=str(label))
+    return known.encoder.model if method is None else method, settings, form
+
+
 def _format(known: Space | None, form: GraphFormat) -> GraphFormat:
     """How graphs are read: by the node label that the space goes by."""
     if known is None:
@@ -144,6 +190,10 @@ def _source(
     may_be_empty: frozenset[str],
 ) -> tuple[Source, GraphFormat]:
     """The graphs, and how they are read."""
+    if hasattr(given, "edges") or hasattr(given, "tocsr") or hasattr(given, "shape"):
+        raise SourceError(
+            "one graph was given; put it in a list, or make records of its nodes by ingest.graph"
+        )
     several = [given] if isinstance(given, str | Path) else list(given)
     if all(isinstance(one, str | Path) for one in several):
         if told != (None, None):
@@ -202,6 +252,21 @@ def _prepared(encoder: whole_graphs.GraphModel, items: Sequence[Item]) -> Iterat
                 item.line,
                 item.record.id,
             )
+
+
+class _Chain(Source):
+    """Sources one after the other."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return tuple(origin for source in self._sources for origin in source.origins)
+
+    def __iter__(self) -> Iterator[Item | Rejected]:
+        for source in self._sources:
+            yield from source
 
 
 class _Kept(Source):

@@ -141,6 +141,10 @@ def search(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="Pass over so many hits, for a page; 0 for the first one."),
     ] = None,
+    after: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="CURSOR", help="The page after the hit that has this cursor (see --json)."),
+    ] = None,
     explain: ExplainOption = False,
     html: HtmlOption = None,
     device: DeviceOption = "auto",
@@ -169,6 +173,7 @@ def search(
             diversity=diversity,
             group_by=group_by,
             offset=offset,
+            after=after,
             explain=explain,
         )
         if html is not None:
@@ -419,7 +424,7 @@ def models(
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
         "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
         "Learned from your data: patches, simclr, word2vec, glove; of graphs node2vec, node2vec+, deepwalk, prone,\n"
-        "netmf, cleora, eigenmaps, lle, sgc."
+        "netmf, cleora, eigenmaps, lle, sgc; of whole graphs wl, graph2vec, pooled."
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from search.errors import QueryError
 from search.query.ask import Asker, vectors
+from search.query.cursor import cursor_of, marked, name_of
 from search.query.examples import Examples
 from search.query.request import Asked, Options, given_ways, graphs, pictures, region_in, texts
 from search.query.request import weights as weights_of
 from search.query.rerank import DEPTH
-from search.query.shape import PLAIN, shaped
+from search.query.shape import PLAIN, Page, shaped
 from search.types import Hit
+
+_FUSED = 1_000  # hits of each ranking that a page of hybrid search is put together from, whichever page it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,57 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
         return _answers(asker, question, options)
     asker.check_fields(options.shape.fields)
     several = _is_batch(question, ways)
+    if several and options.shape.after is not None:
+        raise QueryError("after goes on with one question; ask them one at a time")
 
     def ask(k: int) -> list[list[Hit]]:
         found: Any = _answers(asker, question, replace(options, k=k, shape=PLAIN))
         return found if several else [found]
 
     compared = None if options.rerank is None else options.rerank_depth or DEPTH
-    answers = shaped(ask, options.shape, options.k, compared, asker.vectors_of_hits)
-    return answers if several else answers[0]
+    page = None if several else _page(asker, question, options)
+    answers = shaped(ask, options.shape, options.k, compared, asker.vectors_of_hits, page)
+    if several:
+        return answers
+    (hits,) = answers
+    if page is None:
+        return hits
+    return marked(hits, page.question, options.shape.offset or page.before, page.now)
+
+
+def _page(asker: Asker, question: Question, options: Options) -> Page | None:
+    """The page that is asked for, if one is.
+
+    Raises:
+        QueryError: it is to come after a hit of another question.
+    """
+    shape = options.shape
+    if not shape.paged or shape.diversity:
+        return None
+    said = (
+        *(shape.min_score, shape.group_by, shape.boost, options.where),
+        *(options.rerank, options.rerank_depth, options.hybrid, options.calibrate),
+    )
+    asked = (
+        question.query,
+        question.image,
+        question.like,
+        question.vector,
+        question.space,
+        question.weights,
+    )
+    name = name_of(asked, said, asker.read(lambda transaction, state, views: state.uuid))
+    least = _FUSED if options.hybrid else 0
+    if shape.after is None:
+        # The same question has the same cursors, but where the moment decides the order.
+        now = time.time() if "age_days" in (shape.boost or "") else 0.0
+        return Page(name, None, now, least)
+    after = cursor_of(shape.after)
+    if after.question != name:
+        raise QueryError(
+            "after is the cursor of another question; ask as for the page before, or leave it out for the first one"
+        )
+    return Page(name, after, after.now, least)
 
 
 def _is_batch(question: Question, ways: Sequence[str]) -> bool:

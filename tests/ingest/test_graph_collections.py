@@ -110,6 +110,21 @@ def test_hits_say_why(tmp_path, directed):
     assert seen == {3, 4, 5}
 
 
+def test_hits_of_a_mix_say_why(tmp_path):
+    graph = weighed(2, n=40, m=45, directed=False)
+    with taken_in(tmp_path, graph) as shop:
+        node = next(iter(graph))
+        (space,) = shop.spaces().values()
+        vector = np.ones(space.dim)
+        alone = {hit.id: hit.explain["why"] for hit in shop.search(like=node, k=40, explain=True)}
+        hits = shop.search(like=node, vector=vector, weights={"vector": 0.2}, k=10, explain=True)
+        assert len(hits) == 10
+        for hit in hits:
+            assert hit.explain["why"] == alone[hit.id]
+            assert hit.explain["ways"] == {space.name: {"like": 1.0, "vector": 0.2}}
+        assert "why" not in shop.search(vector=vector, k=1, explain=True)[0].explain
+
+
 def test_a_deleted_node_is_gone_from_all_answers(tmp_path):
     graph = nx.path_graph(["a", "b", "c", "d", "e"])
     with taken_in(tmp_path, graph) as shop:
