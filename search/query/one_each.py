@@ -59,7 +59,8 @@ def one_each(
         return OneEach(owners, matrix)
     total = np.add.reduceat(matrix, first, axis=0)
     if lengths:
-        return OneEach(owners[first], total / np.diff(first, append=len(owners))[:, None].astype(np.float32))
+        counts = np.diff(first, append=len(owners)).astype(np.float32)
+        return OneEach(owners[first], np.asarray(total / counts[:, None], dtype=np.float32))
     return OneEach(owners[first], unit_rows(total))
 
 
