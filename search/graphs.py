@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from search.errors import QueryError
 from search.query.ask import Asker
 from search.query.request import Options
@@ -37,6 +39,32 @@ class Graphs:
             )
         )
 
+    def export_edges(self, path: str | Path, *, space: str | None = None) -> int:
+        """Write the edges of a graph to a .csv or .parquet file, an edge a row; how many there were.
+
+        The columns are source, target and weight, as `ingest.graph` reads them. An undirected edge stands once. What
+        was added since the graph was read is there, edges of deleted records are not, nor are nodes without edges.
+
+        Args:
+            path: where to write; an older file of the name is replaced once the new one is whole.
+            space: whose graph; needed where several spaces have one.
+
+        Raises:
+            UnknownSpace: there is no such graph. QueryError: the suffix is of neither format.
+            CollectionError: the file cannot be written.
+            MissingExtra: Parquet needs pyarrow.
+        """
+        from search.exchange import edge_tables
+        from search.query import graph
+
+        return self._asker.read(
+            lambda transaction, state, views: edge_tables.export(
+                transaction,
+                Path(path).expanduser(),
+                graph.of_spaces(transaction, views.spaces(transaction, state), space)[0],
+            )
+        )
+
     def links(
         self, id: str, *, space: str | None = None, k: int = 10, explain: bool = False, seed: int = 0
     ) -> list[Hit]:
@@ -51,8 +79,8 @@ class Graphs:
 
         Returns:
             Hits whose score is a probability: that such a pair is an edge, among as many edges as pairs without one.
-            It is learned from the stored edges by a logistic regression on the products of two nodes' vectors
-            (Grover & Leskovec 2016, sec. 4.4), and knows no direction.
+            It is learned from the stored edges by logistic regressions on the products of two nodes' vectors
+            (Grover & Leskovec 2016, sec. 4.4) and on their degrees, and knows no direction.
 
         Raises:
             UnknownRecord: no record has the id, or it has no vector there. UnknownSpace: there is no such graph.

@@ -8,9 +8,9 @@ from typing import Any, overload
 from search.errors import QueryError
 from search.query.answer import Question, answer
 from search.query.ask import Asker
-from search.query.examples import HALF_LIFE_DAYS, examples
+from search.query.examples import examples
 from search.query.personal import who
-from search.query.request import Options
+from search.query.request import Options, ids
 from search.query.request import weights as weights_of
 from search.query.shape import Shape
 from search.types import Hit, Sense
@@ -34,6 +34,7 @@ class Questions:
         vector: Any = None,
         weights: Mapping[str, float] | None = None,
         region: Sequence[float] | None = None,
+        graph: Any = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -62,6 +63,7 @@ class Questions:
         vector: None = None,
         weights: None = None,
         region: None = None,
+        graph: None = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -89,6 +91,7 @@ class Questions:
         vector: Any = None,
         weights: Mapping[str, float] | None = None,
         region: Sequence[float] | None = None,
+        graph: Any = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -117,9 +120,11 @@ class Questions:
             image: a path or a PIL image (a list of them is a batch).
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
-            weights: in a mix, how much "text", "image", "like" and "vector" count, such as `{"image": 0.5}`; 1 each
-                otherwise.
+            weights: in a mix, how much "text", "image", "graph", "like" and "vector" count, such as
+                `{"image": 0.5}`; 1 each otherwise.
             region: (x, y, width, height) in pixels of the upright picture: what of `image` to search by.
+            graph: a whole graph, where `ingest.graphs` has taken such in: a networkx graph, a sparse matrix of scipy,
+                or the path of a file (GraphML, GML, GEXF, Pajek, node-link JSON, edge list); a list of them is a batch.
             effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
                 None takes what it was tuned to. Not by `like`, nor in a mix.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
@@ -153,7 +158,7 @@ class Questions:
         """
         shape = Shape(min_score, offset, diversity, group_by, boost, after)
         options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, calibrate, shape)
-        question = Question(query, image, like, vector, space, weights, region)
+        question = Question(query, image, like, vector, space, weights, region, graph)
         return answer(self._asker, question, options)
 
     def recommend(
@@ -162,7 +167,7 @@ class Questions:
         dislikes: str | Sequence[str] | Mapping[str, Any] = (),
         *,
         user: str | None = None,
-        history: Mapping[str, float] | Sequence[str] | None = None,
+        history: Mapping[str, Any] | Sequence[str] | None = None,
         k: int = 10,
         where: str | None = None,
         spaces: Mapping[str, float] | Sequence[str] | str | None = None,
@@ -170,7 +175,7 @@ class Questions:
         strategy: str = "average",
         pairs: Sequence[tuple[str, str]] = (),
         exclude: str | Sequence[str] = (),
-        half_life: float = HALF_LIFE_DAYS,
+        half_life: float | None = None,
         calibrate: bool = False,
         explain: bool = False,
     ) -> list[Hit]:
@@ -184,7 +189,7 @@ class Questions:
                 `{"a": 2.0}`; or by when it was liked (`{"a": "2026-03-11"}` or a datetime), the newest 1.
             dislikes: likewise.
             user: the id of a user, as it stood in the interactions.
-            history: ids of items that somebody took who need not be known, with their weights where given.
+            history: ids of items that somebody took who need not be known; with weights or dates as likes have them.
             k: how many.
             where: a condition on the records.
             spaces: which spaces to look at, with their weights; None takes all that the likes have vectors in, or all
@@ -196,7 +201,7 @@ class Questions:
             pairs: of each the first is to be nearer than the second; by how much it is not is taken off the score.
                 Without likes, the first of each is one.
             exclude: ids that do not come back; those that are not there do no harm.
-            half_life: after how many days a like counts half.
+            half_life: after how many days what has a date counts half; None for 30.
             calibrate: tell each space's scores in deviations from what is usual there before they are put together;
                 always so where one of several spaces is not compared by the cosine.
             explain: fill `Hit.explain` with the score in each space, and which of the items taken are nearest.
@@ -209,19 +214,14 @@ class Questions:
         if not 0 <= diversity <= 1:
             raise QueryError(f"diversity is {diversity}; give a number from 0 to 1")
         if user is not None or history is not None:
-            if (
-                likes
-                or dislikes
-                or pairs
-                or exclude
-                or strategy != "average"
-                or half_life != HALF_LIFE_DAYS
-                or calibrate
-            ):
+            if likes or dislikes or pairs or strategy != "average" or calibrate:
                 raise QueryError(
                     "a user or a history is asked by itself; leave likes, dislikes and what says how they count out"
                 )
-            return self._asker.recommend_to(who(user, history), weights_of(spaces), diversity, options)
+            asked = who(user, history, half_life)
+            return self._asker.recommend_to(
+                asked, weights_of(spaces), diversity, options, ids(exclude, "exclude")
+            )
         given = examples(likes, dislikes, pairs, exclude, strategy, half_life)
         return self._asker.recommend(given, weights_of(spaces), diversity, options)
 

@@ -248,7 +248,8 @@ def read_table(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> None:
     delimiter = _delimiter(top[0])
     header = _cells(top[0].removeprefix(codecs.BOM_UTF8), delimiter)
     columns, is_header = columns_of(header, _cells(top[1], delimiter), form, edges.file)
-    table = _Table(columns, delimiter, Rows(edges, form))
+    rows = Rows(edges, form)
+    table = _Table(columns, delimiter, rows)
     line = 2 if is_header else 1
     begin = top[1] if is_header else b"".join(top).removeprefix(codecs.BOM_UTF8)
     for data in blocks(handle, edges.file, begin):
@@ -256,4 +257,5 @@ def read_table(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> None:
         if position < len(data):  # a quoted field may run over the end of the block
             rest = iter(partial(handle.readline, LONGEST), b"")
             table.slowly(chain(io.BytesIO(data[position:]), rest), line)
-            return
+            break
+    rows.check_types()

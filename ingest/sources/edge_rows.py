@@ -152,6 +152,23 @@ class Rows:
             pieces += cells
         self.take(b"".join(pieces), spans, weights, lines)
 
+    def check_types(self) -> None:
+        """Say so if a weight was given for a type that no edge has, which a slip of the pen would not tell.
+
+        Raises:
+            SourceError: there is such a type.
+        """
+        names = sorted(
+            self._edge_types.name(k).decode(errors="replace") for k in range(len(self._edge_types))
+        )
+        for name in self._type_weights:
+            if name not in names:
+                told = ", ".join(names[:20]) or "none"
+                raise SourceError(
+                    f"no edge is of the type '{name}', which has a weight; the types are {told}",
+                    self.edges.file,
+                )
+
     def _numbers(self, data: bytes, spans: Mapping[Role, Spans], role: Role) -> NDArray[np.int32]:
         cells = spans[role]
         types = spans.get(Role.SOURCE_TYPE if role == Role.SOURCE else Role.TARGET_TYPE)

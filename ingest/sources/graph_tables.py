@@ -64,6 +64,7 @@ def read_parquet(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> None:
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SourceError(f"is not a readable Parquet file ({reason}); check the file", edges.file) from error
+    rows.check_types()
 
 
 def _is_whole(cells: pyarrow.Array) -> bool:
@@ -204,6 +205,7 @@ def read_sql(given: str, form: EdgeFormat, edges: Edges) -> None:
         if url.password:
             reason = reason.replace(str(url.password), "***")
         raise SourceError(f"cannot be asked ({reason}); check address and query", edges.file) from None
+    rows.check_types()
 
 
 def _take_cells(cells: dict[Role, Sequence[Any]], line: int, rows: Rows) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
 from search.cli import output
 from search.cli.verbs import HERE, CollectionOption, JsonOption, WhereOption
+from search.errors import QueryError
 
 
 def backup(
@@ -51,21 +52,38 @@ def export(
     where: WhereOption = None,
     vectors: Annotated[
         bool,
+        typer.Option("--vectors", help="With the vectors and the spaces, which import makes again."),
+    ] = False,
+    edges: Annotated[
+        bool,
         typer.Option(
-            "--vectors", help="With the vectors and the spaces, so that import makes the same again."
+            "--edges", help="The edges of a graph instead: source, target, weight; .csv or .parquet."
         ),
     ] = False,
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="S", help="Whose edges; needed where several spaces have a graph."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the records to a Parquet file or to JSON lines."""
+    """Write the records to a Parquet file or to JSON lines, or the edges of a graph to a table."""
     from search.opening import open as open_collection
 
+    if edges and (vectors or where is not None):
+        raise QueryError("--edges writes no records; leave --vectors and --where out")
+    if space is not None and not edges:
+        raise QueryError("--space is of --edges; leave it out, or choose records with --where")
     with open_collection(collection, "r") as opened:
-        n = opened.export(target, vectors=vectors, where=where)
+        n = (
+            opened.export_edges(target, space=space)
+            if edges
+            else opened.export(target, vectors=vectors, where=where)
+        )
     if as_json:
         output.document({"exported": n, "file": str(target)})
     else:
-        output.console().print(f"{n:,} records written to {target}", soft_wrap=True)
+        what = "edges" if edges else "records"
+        output.console().print(f"{n:,} {what} written to {target}", soft_wrap=True)
 
 
 def import_files(

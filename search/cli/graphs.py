@@ -101,7 +101,7 @@ def draw_map(
     from search.maps.colours import coloured
 
     page.check_suffix(out)
-    with opened(collection) as there:
+    with output.working("placing the records"), opened(collection) as there:
         found = there.map(space, where=where, method=method, seed=seed, most=most)
     colours = coloured([one.metadata for one in found], colour)
     named = "the collection" if space is None else f"space '{space}'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -30,6 +31,11 @@ def document(data: Any) -> None:
 def say(message: str) -> None:
     """Tell the user something that is not the answer, on stderr."""
     Console(stderr=True, highlight=False).print(escape(message), soft_wrap=True)
+
+
+def working(what: str) -> AbstractContextManager[object]:
+    """Says on a terminal that something is being done which takes a while and cannot tell how far it is."""
+    return Console(stderr=True).status(escape(what))
 
 
 def console() -> Console:
@@ -154,6 +160,9 @@ def info(told: Mapping[str, Any]) -> None:
         )
     out.print(table)
     for space in told["spaces"]:
+        if graph := space["graph"]:
+            kind = "directed" if graph["directed"] else "undirected"
+            out.print(escape(f"{space['name']}: {graph['edges']:,} {kind} edges"), soft_wrap=True)
         if learned := _learned(space["asking"]):
             out.print(escape(f"{space['name']}: {learned}"), soft_wrap=True)
         for role in ("query", "document"):

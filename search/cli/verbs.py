@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from search.cli import output
+from search.cli import examples, output
 from search.errors import CollectionError, ModelError, UnknownRecord
 
 if TYPE_CHECKING:
@@ -73,11 +73,15 @@ def search(
     where: WhereOption = None,
     image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
     like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
+    graph: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Search by a whole graph, where such were taken in."),
+    ] = None,
     weight: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             metavar="WAY=NUMBER",
-            help="Of several ways together, how much one counts: text, image or like; repeat for more.",
+            help="Of several ways together, how much one counts: text, image, graph or like; repeat for more.",
         ),
     ] = None,
     region: Annotated[
@@ -146,7 +150,7 @@ def search(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is nearest to words, a picture or a stored record, or to several of these together."""
+    """Find what is nearest to words, a picture, a graph or a stored record, or to several of these together."""
     with opened(collection, device=device) as there:
         found = there.search(
             query,
@@ -157,6 +161,7 @@ def search(
             like=like,
             weights=_weighted(weight, "--weight") if weight else None,
             region=None if region is None else _numbers(region),
+            graph=graph,
             effort=effort,
             context=context,
             rerank=rerank,
@@ -177,6 +182,7 @@ def search(
             (example,) = [None] if like is None else there.get(like)
             cut = None if region is None else _numbers(region)
             asked = sheet.query_cards(query, image, cut, example, there.thumbnail)
+            asked += [sheet.Card(str(graph), "graph")] if graph is not None else []
             told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
             write_sheet(html, sheet.of_hits(found, asked, told, there.thumbnail))
     if as_json:
@@ -189,11 +195,15 @@ def recommend(
     collection: CollectionOption = HERE,
     like: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--like", metavar="ID", help="A record that is liked; repeat for more."),
+        typer.Option(
+            "--like",
+            metavar="ID[=N]",
+            help="A record that is liked, how much it counts, or since when (=2026-03-11); repeat for more.",
+        ),
     ] = None,
     dislike: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--dislike", metavar="ID", help="A record that is not; repeat for more."),
+        typer.Option("--dislike", metavar="ID[=N]", help="A record that is not, likewise; repeat for more."),
     ] = None,
     user: Annotated[
         Optional[str],  # noqa: UP045
@@ -202,7 +212,8 @@ def recommend(
     history: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            metavar="ID", help="Instead: an item that somebody took who is not known; repeat for more."
+            metavar="ID[=N]",
+            help="Instead: an item that somebody took who is not known, likewise; repeat for more.",
         ),
     ] = None,
     k: KOption = 10,
@@ -223,6 +234,12 @@ def recommend(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="ID", help="A record that is not to come back; repeat for more."),
     ] = None,
+    half_life: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            metavar="DAYS", help="What has a date counts half so many days later.", show_default="30"
+        ),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Make the scores of the spaces comparable first.")
     ] = False,
@@ -230,14 +247,14 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """Recommend what is near the liked records and far from the disliked, or what a user should see next."""
-    if user is None and not history and not like:
-        raise typer.BadParameter("give --like, --user or --history", param_hint="--like")
+    if user is None and not history and not like and not pair:
+        raise typer.BadParameter("give --like, --pair, --user or --history", param_hint="--like")
     with opened(collection) as there:
         found = there.recommend(
-            like or [],
-            dislike or [],
+            examples.said(like or []),
+            examples.said(dislike or []),
             user=user,
-            history=history or None,
+            history=examples.said(history) if history else None,
             k=k,
             where=where,
             spaces=_weighted(space, "--space") if space else None,
@@ -245,6 +262,7 @@ def recommend(
             strategy=strategy,
             pairs=[_pair(one) for one in pair or []],
             exclude=exclude or [],
+            half_life=half_life,
             calibrate=calibrate,
             explain=explain,
         )
@@ -406,7 +424,7 @@ def models(
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
         "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
         "Learned from your data: patches, simclr, word2vec, glove; of graphs node2vec, node2vec+, deepwalk, prone,\n"
-        "cleora, eigenmaps, lle."
+        "netmf, cleora, eigenmaps, lle, sgc; of whole graphs wl, graph2vec, pooled."
     )
 
 

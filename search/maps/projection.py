@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import MissingExtra, QueryError
-from search.vectors import Vectors
+from search.vectors import Vectors, unit_rows
 
 FEW = 30  # below so many there is no neighbourhood to keep, and principal components are taken
 _NEIGHBOURS = 15  # UMAP's own default
@@ -74,12 +74,26 @@ def by_umap(vectors: Vectors, seed: int) -> NDArray[np.float32]:
             raise MissingExtra(
                 "a map by UMAP (principal components, --method pca, do without)", _BUNDLE
             ) from error
+        neighbours, distances = _nearest(vectors, min(_NEIGHBOURS, len(vectors) - 1))
         mapper = UMAP(
-            n_neighbors=min(_NEIGHBOURS, len(vectors) - 1),
+            n_neighbors=neighbours.shape[1],
             metric="cosine",
+            precomputed_knn=(neighbours, distances),
             random_state=seed,
             n_jobs=1,
             # With so few, eigenvectors of the neighbourhood graph cannot be had.
             init="spectral" if len(vectors) > 10 else "random",
         )
         return np.asarray(mapper.fit_transform(vectors), dtype=np.float32)
+
+
+def _nearest(vectors: Vectors, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k nearest of each vector (n, k), itself among them, and how far they are: 1 less the cosine.
+
+    By FAISS, exactly; UMAP's own search takes three quarters of its time.
+    """
+    import faiss
+
+    unit = unit_rows(vectors)
+    cosines, neighbours = faiss.knn(unit, unit, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return neighbours, np.clip(1 - cosines, 0, None).astype(np.float32)

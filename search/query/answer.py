@@ -11,7 +11,7 @@ from search.errors import QueryError
 from search.query.ask import Asker, vectors
 from search.query.cursor import cursor_of, marked, name_of
 from search.query.examples import Examples
-from search.query.request import Options, given_ways, pictures, region_in, texts
+from search.query.request import Asked, Options, given_ways, graphs, pictures, region_in, texts
 from search.query.request import weights as weights_of
 from search.query.rerank import DEPTH
 from search.query.shape import PLAIN, Page, shaped
@@ -31,6 +31,16 @@ class Question:
     space: str | None = None
     weights: Mapping[str, float] | None = None
     region: Sequence[float] | None = None
+    graph: Any = None
+
+    @property
+    def ways(self) -> list[Asked]:
+        """The ways in which it is put.
+
+        Raises:
+            QueryError: there is none.
+        """
+        return given_ways(self.query, self.image, self.like, self.vector, self.graph)
 
 
 def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | list[list[Hit]]:
@@ -39,8 +49,7 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
     Raises:
         QueryError: the question or an option makes no sense.
     """
-    query, image, like, vector = question.query, question.image, question.like, question.vector
-    ways = given_ways(query, image, like, vector)
+    like, ways = question.like, question.ways
     if like is not None and not isinstance(like, str):
         raise QueryError(f"like is a {type(like).__name__}; give one id, or several to recommend(likes=…)")
     if options.rerank is not None and ways != ["text"]:
@@ -60,7 +69,7 @@ def answer(asker: Asker, question: Question, options: Options) -> list[Hit] | li
         raise QueryError("over several spaces it is not said how hard an index looks; leave effort out")
     if options.effort is not None and (len(ways) > 1 or ways == ["like"]):
         raise QueryError(f"by {' and '.join(ways)} it is not said how hard an index looks; leave effort out")
-    question = replace(question, image=region_in(image, question.region))
+    question = replace(question, image=region_in(question.image, question.region))
     if options.shape == PLAIN:
         return _answers(asker, question, options)
     asker.check_fields(options.shape.fields)
@@ -122,19 +131,19 @@ def _is_batch(question: Question, ways: Sequence[str]) -> bool:
     """Whether several questions were put, each to have its own hits."""
     if ways == ["text"]:
         return not isinstance(question.query, str)
-    if ways == ["image"]:
-        return isinstance(question.image, list | tuple)
+    if ways in (["image"], ["graph"]):
+        return isinstance(question.image if ways == ["image"] else question.graph, list | tuple)
     return ways == ["vector"] and question.weights is None and not vectors(question.vector)[0]
 
 
 def _answers(asker: Asker, question: Question, options: Options) -> list[Hit] | list[list[Hit]]:
     """The hits as they are found."""
     query, image, like, vector = question.query, question.image, question.like, question.vector
-    ways = given_ways(query, image, like, vector)
+    ways = question.ways
     if len(ways) > 1 or question.weights is not None or (options.calibrate and ways != ["like"]):
         from search.query.mix import mixed
 
-        mix = mixed(query, image, like, vector, question.weights)
+        mix = mixed(query, image, like, vector, question.weights, question.graph)
         return asker.mixed(mix, question.space, options)
     if ways == ["like"]:
         return asker.recommend(Examples({str(like): 1.0}), weights_of(question.space), 0.0, options)
@@ -142,7 +151,11 @@ def _answers(asker: Asker, question: Question, options: Options) -> list[Hit] | 
         single, rows = vectors(vector)
         answers = asker.by_vector(rows, question.space, options)
     else:
-        items = texts("" if query is None else query) if ways == ["text"] else pictures(image)
-        single = isinstance(query, str) if ways == ["text"] else not isinstance(image, list | tuple)
+        single = not _is_batch(question, ways)
+        items: list[Any]
+        if ways == ["text"]:
+            items = list(texts("" if query is None else query))
+        else:
+            items = pictures(image) if ways == ["image"] else graphs(question.graph)
         answers = asker.by_item(items, ways[0], question.space, options)
     return answers[0] if single else answers

@@ -55,24 +55,23 @@ def examples(
     pairs: Iterable[tuple[str, str]],
     exclude: str | Sequence[str],
     strategy: str,
-    half_life: float,
+    half_life: float | None,
 ) -> Examples:
-    """The examples as the user gave them.
+    """The examples as the user gave them; `half_life` is in days, None for 30.
 
     Raises:
         QueryError: there is no like and no pair, or one of the rest makes no sense.
     """
-    if isinstance(half_life, bool) or not isinstance(half_life, int | float) or not 0 < half_life < math.inf:
-        raise QueryError(f"half_life is {half_life!r}; give a number of days")
+    days = days_of(half_life, likes, dislikes)
     try:
         chosen = Strategy(strategy)
     except ValueError:
         raise QueryError(f"there is no strategy '{strategy}'; use {', '.join(Strategy)}") from None
     two = _pairs(pairs)
-    liked = _weighted(likes, "likes", half_life) or {a: 1.0 for a, _ in two}
+    liked = weighted(likes, "likes", days) or {a: 1.0 for a, _ in two}
     if not liked:
         raise QueryError("recommend needs at least one like; give the id of a stored record")
-    disliked = _weighted(dislikes, "dislikes", half_life)
+    disliked = weighted(dislikes, "dislikes", days)
     return Examples(liked, disliked, two, tuple(ids(exclude, "exclude")), chosen)
 
 
@@ -86,7 +85,28 @@ def _pairs(pairs: Any) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _weighted(given: Any, what: str, half_life: float) -> dict[str, float]:
+def days_of(half_life: float | None, *given: object) -> float:
+    """After how many days what was given counts half.
+
+    Raises:
+        QueryError: it is no positive number, or nothing given has a date.
+    """
+    if half_life is None:
+        return HALF_LIFE_DAYS
+    if isinstance(half_life, bool) or not isinstance(half_life, int | float) or not 0 < half_life < math.inf:
+        raise QueryError(f"half_life is {half_life!r}; give a number of days")
+    dated = any(
+        isinstance(one, Mapping) and any(isinstance(value, str | date) for value in one.values())
+        for one in given
+    )
+    if not dated:
+        raise QueryError(
+            "half_life is for what has dates, and nothing given has one; give dates or leave it out"
+        )
+    return float(half_life)
+
+
+def weighted(given: Any, what: str, half_life: float) -> dict[str, float]:
     """Weights by id: numbers as they are; of moments the newest has 1, and one that is `half_life` days older 0.5."""
     if not isinstance(given, Mapping):
         counts: dict[str, float] = {}

@@ -74,14 +74,25 @@ class SeveralSpaces(Asking):
         return found
 
     def recommend_to(
-        self, asked: Who, weights: Mapping[str, float] | None, diversity: float, options: Options
+        self,
+        asked: Who,
+        weights: Mapping[str, float] | None,
+        diversity: float,
+        options: Options,
+        exclude: Sequence[str] = (),
     ) -> list[Hit]:
-        """Hits for a user, or for somebody who took some items."""
+        """Hits for a user, or for somebody who took some items; none of those excluded."""
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
             told = personal(asked, weights, self._users, (transaction, state, self._views))
-            found = self._best(transaction, state, told.tastes, told.left_out, diversity, options)
-            return because(transaction, found, told) if options.explain else found
+            left_out = {*told.left_out, *reads.keys_of(transaction, exclude).values()}
+            found = self._best(transaction, state, told.tastes, list(left_out), diversity, options)
+            if options.explain:
+                from search.query.why import taken_alike
+
+                found = because(transaction, found, told)
+                found = taken_alike(transaction, found, told.taken, [one.space for one in told.tastes])
+            return found
 
         return self._read(question)
 
@@ -107,7 +118,12 @@ class SeveralSpaces(Asking):
                     else taste
                     for taste in tastes
                 ]
-            return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+            found = self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+            if options.explain and mix.like is not None:
+                from search.query.why import explained
+
+                found = explained(transaction, found, {mix.like: left_out[0]}, [one.space for one in tastes])
+            return found
 
         return self._read(question)
 

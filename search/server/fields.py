@@ -18,6 +18,7 @@ from search.types import Json
 MOST_QUERIES = 1_000  # in one request
 MOST_HITS = 100_000  # in one answer, over all its queries
 MOST_COMPARED = 2_000  # passages compared again for one request
+MOST_OF_A_GRAPH = 100_000  # nodes, and edges, of a graph that is asked by
 MOST_CHARACTERS = 1_000_000  # of all the queries of one request
 _WORDS, _EXPRESSION, _NAME = 100_000, 20_000, 4_000  # characters at the most
 
@@ -32,6 +33,9 @@ class Kind(StrEnum):
     FLAG = "true or false"
     NUMBERS = "an array of numbers, or of such arrays"
     WEIGHTS = "an object of positive numbers"
+    EXAMPLES = "an object of positive numbers or dates"
+    PAIRS = "an array of pairs of strings"
+    GRAPH = "a graph as node-link JSON"
 
 
 _STRING: dict[str, Json] = {"type": "string"}
@@ -46,6 +50,24 @@ _SCHEMAS: Mapping[Kind, dict[str, Json]] = {
         "items": {"type": ["number", "array"], "items": {"type": "number"}},
     },
     Kind.WEIGHTS: {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+    Kind.EXAMPLES: {
+        "type": "object",
+        "additionalProperties": {"type": ["number", "string"]},
+        "maxProperties": MOST_QUERIES,
+    },
+    Kind.PAIRS: {
+        "type": "array",
+        "items": {"type": "array", "items": _STRING, "minItems": 2, "maxItems": 2},
+        "maxItems": MOST_QUERIES,
+    },
+    Kind.GRAPH: {
+        "type": "object",
+        "properties": {
+            name: {"type": "array", "items": {"type": "object"}, "maxItems": MOST_OF_A_GRAPH}
+            for name in ("nodes", "links")
+        },
+        "required": ["nodes", "links"],
+    },
 }
 
 
@@ -61,6 +83,15 @@ _FITS: Mapping[Kind, Callable[[Any], bool]] = {
     Kind.FLAG: lambda value: isinstance(value, bool),
     Kind.NUMBERS: lambda value: isinstance(value, list),  # the numbers themselves are looked at by numpy
     Kind.WEIGHTS: lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    Kind.EXAMPLES: lambda value: (
+        isinstance(value, dict) and all(_is_number(one) or isinstance(one, str) for one in value.values())
+    ),
+    Kind.PAIRS: lambda value: (
+        isinstance(value, list) and all(_FITS[Kind.TEXTS](pair) and len(pair) == 2 for pair in value)
+    ),
+    Kind.GRAPH: lambda value: (
+        isinstance(value, dict) and all(isinstance(value.get(name), list) for name in ("nodes", "links"))
+    ),
 }
 
 
@@ -93,9 +124,10 @@ SEARCH: Mapping[str, Field] = {
     "queries": Field("Several of them; the answer is an array of such arrays.", (Kind.TEXTS,)),
     "image": Field("A picture to search by: its bytes as base64 in JSON, or the file itself in a form."),
     "like": Field("The id of a stored record to search by; it is left out.", longest=_NAME),
+    "graph": Field("A whole graph to search by, as networkx writes it for d3.", (Kind.GRAPH,)),
     "vector": Field("A vector to search by, or several.", (Kind.NUMBERS,)),
     "weights": Field(
-        "Of several ways of asking together, how much each counts: text, image, like, vector; 1 if left out.",
+        "Of several ways of asking together, how much each counts: text, image, graph, like, vector; 1 if left out.",
         (Kind.WEIGHTS,),
     ),
     "region": Field("What of the image to search by: x, y, width and height in its pixels.", (Kind.NUMBERS,)),
@@ -119,8 +151,20 @@ SEARCH: Mapping[str, Field] = {
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {
-    "like": Field("The id of a record that is liked, or several.", (Kind.TEXT, Kind.TEXTS)),
-    "dislike": Field("The id of a record that is not, or several.", (Kind.TEXT, Kind.TEXTS)),
+    "like": Field(
+        "The id of a record that is liked, or several; or of each how much it counts, or since when (2026-03-11).",
+        (Kind.TEXT, Kind.TEXTS, Kind.EXAMPLES),
+    ),
+    "dislike": Field(
+        "The id of a record that is not, or several; likewise.", (Kind.TEXT, Kind.TEXTS, Kind.EXAMPLES)
+    ),
+    "user": Field("Instead of likes: a user, as named in the interactions taken in.", longest=_NAME),
+    "history": Field(
+        "Instead of likes: items taken by somebody who is not known; likewise.",
+        (Kind.TEXT, Kind.TEXTS, Kind.EXAMPLES),
+    ),
+    "pair": Field("Pairs of ids: nearer to the first than to the second.", (Kind.PAIRS,)),
+    "half_life": Field("After how many days what has a date counts half; 30 if left out.", (Kind.NUMBER,)),
     "k": _K,
     "where": _WHERE,
     "space": Field(
@@ -151,12 +195,16 @@ def checked(given: object, fields: Mapping[str, Field]) -> dict[str, Any]:
             continue
         if not any(_FITS[kind](value) for kind in field.kinds):
             raise QueryError(f"{name} is {_shown(value)}; give {' or '.join(field.kinds)}")
-        if isinstance(value, list) and Kind.TEXTS in field.kinds and len(value) > MOST_QUERIES:
+        if isinstance(value, list | dict) and _many(field.kinds) and len(value) > MOST_QUERIES:
             raise QueryError(f"{name} has {len(value):,} entries; send at most {MOST_QUERIES:,} at a time")
         if isinstance(value, str) and field.longest is not None and len(value) > field.longest:
             raise QueryError(f"{name} has {len(value):,} characters; send at most {field.longest:,}")
         _check_bounds(name, value, field)
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _many(kinds: tuple[Kind, ...]) -> bool:
+    return not {Kind.TEXTS, Kind.EXAMPLES, Kind.PAIRS}.isdisjoint(kinds)
 
 
 def _check_bounds(name: str, value: Any, field: Field) -> None:

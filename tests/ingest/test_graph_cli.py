@@ -100,6 +100,10 @@ def test_types_become_ids_and_metadata(graph: Any, bought: Path, tmp_path: Path)
     ("arguments", "message"),
     [
         (("--edge-type", "how"), "give both the column and a weight"),
+        (
+            ("--source", "customer", "--target", "sku", "--edge-type", "how", "--type-weight", "boguht=3"),
+            "no edge is of the type 'boguht', which has a weight; the types are bought, viewed",
+        ),
         (("--type-weight", "bought"), "--type-weight bought is none; write bought=3"),
         (("--type-weight", "=3"), "--type-weight =3 is none"),
         (

@@ -14,7 +14,6 @@ import ingest
 import search
 from ingest.cli.main import app
 from ingest.verbs import refilling
-from ingest.workers import several
 from search.catalog import reads
 from search.cli.main import outcome
 from search.collection import Collection
@@ -31,7 +30,6 @@ NO = ingest.Comparing(compare=False)
 @pytest.fixture(autouse=True)
 def models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "load_named", named)
-    monkeypatch.setattr(several, "load_named", named)
     monkeypatch.setattr(load, "load_spec", of_spec)
 
 

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 import search
 from ingest.cli.main import app
+from search.cli import examples
 from search.cli.main import outcome
 from search.collection import Collection
 from search.query.examples import logistic
@@ -179,6 +180,8 @@ def test_with_an_index_the_best_are_found(shop: Collection, rows: Rows) -> None:
         ({"likes": {"r1": "soon"}}, "no date"),
         ({"likes": {"r1": True}}, "weight of 'r1' is True"),
         ({"likes": "r1", "half_life": 0}, "half_life is 0"),
+        ({"likes": {"r1": 2.0}, "half_life": 5}, "half_life is for what has dates"),
+        ({"user": "u", "half_life": 5}, "half_life is for what has dates"),
         ({"likes": "r1", "exclude": [1]}, "exclude holds a int"),
         ({"likes": "r1", "k": 0}, "k must be"),
         ({"likes": "r1", "diversity": 2}, "diversity is 2"),
@@ -224,3 +227,40 @@ def test_from_the_command_line(shop: Collection, capsys: pytest.CaptureFixture[s
     )
     assert [hit["id"] for hit in told] == [hit.id for hit in hits]
     assert outcome(app, [*asked, "--pair", "r5"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["a", "b", "a"], ["a", "b", "a"]),
+        (["a=2", "b"], {"a": 2.0, "b": 1.0}),
+        (["a", "a=0.5", "b=2026-03-11"], {"a": 1.5, "b": "2026-03-11"}),
+        (["a=b", "=3"], ["a=b", "=3"]),  # ids, as they stand
+        (["a=2=1"], {"a=2": 1.0}),
+        (["a=nan"], ["a=nan"]),
+        (["a=0"], {"a": 0.0}),  # refused where weights are looked at
+    ],
+)
+def test_examples_on_the_command_line(given: list[str], told: object) -> None:
+    assert examples.said(given) == told
+
+
+def test_the_command_line_asks_as_python_does(shop: Collection, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["recommend", "-c", str(shop.path), "--space", "v", "--json"]
+    for given, asked in (
+        (
+            ["--like", "r1=2", "--like", "r2", "--dislike", "r3=0.5"],
+            {"likes": {"r1": 2, "r2": 1}, "dislikes": {"r3": 0.5}},
+        ),
+        (
+            ["--like", "r1=2026-03-11", "--like", "r2=2026-02-09", "--half-life", "15"],
+            {"likes": {"r1": "2026-03-11", "r2": "2026-02-09"}, "half_life": 15},
+        ),
+        (["--pair", "r4,r5"], {"pairs": [("r4", "r5")]}),
+    ):
+        assert outcome(app, [*command, *given]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        expected = shop.recommend(spaces="v", **asked)  # type: ignore[arg-type]
+        assert [(hit["id"], hit["score"]) for hit in shown] == [(hit.id, hit.score) for hit in expected]
+    assert outcome(app, [*command, "--like", "r1=0"]) == 1
+    assert "weight of 'r1' is 0.0; give a positive number" in capsys.readouterr().err

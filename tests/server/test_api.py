@@ -128,6 +128,46 @@ def test_recommend(client: TestClient, shop: Collection) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ({"like": {"ape": 3, "bee": 1}}, {"likes": {"ape": 3, "bee": 1}}),
+        (
+            {"like": {"ape": "2026-01-01", "bee": "2026-01-11"}, "half_life": 10},
+            {"likes": {"ape": "2026-01-01", "bee": "2026-01-11"}, "half_life": 10},
+        ),
+        ({"like": "ape", "pair": [["bee", "dodo"]]}, {"likes": "ape", "pairs": [("bee", "dodo")]}),
+        ({"pair": [["bee", "dodo"]]}, {"pairs": [("bee", "dodo")]}),
+    ],
+)
+def test_how_much_examples_count(
+    client: TestClient, shop: Collection, sent: dict[str, object], asked: dict[str, object]
+) -> None:
+    answer = client.post("/recommend", json={**sent, "space": "text", "k": 4})
+    assert answer.status_code == 200
+    assert answer.json() == shown(shop.recommend(**asked, spaces="text", k=4))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"like": {"ape": [1]}}, "like is {'ape': [1]}"),
+        ({"like": {"ape": 0}}, "the weight of 'ape' is 0"),
+        ({"like": {f"r{i}": 1 for i in range(1001)}}, "like has 1,001 entries"),
+        ({"pair": [["a"]]}, "pair is [['a']]"),
+        ({"pair": "a,b"}, "pair is 'a,b'"),
+        ({"like": "ape", "half_life": 3}, "half_life is for what has dates, and nothing given has one"),
+        ({"user": "u1"}, "no space was learned from interactions"),
+        ({"history": ["ape"]}, "no space was learned from interactions"),
+        ({"user": "u1", "history": ["ape"]}, "say for whom"),
+    ],
+)
+def test_recommendations_that_cannot_be_made(client: TestClient, sent: dict[str, object], said: str) -> None:
+    answer = client.post("/recommend", json=sent)
+    assert answer.status_code in (404, 422)
+    assert answer.json()["error"].startswith(said)
+
+
 def test_records(client: TestClient, red: Path) -> None:
     cat = {"id": "cat/tom", "kind": "text", "uri": None, "text": "cat", "metadata": {"n": 2}}
     for path in ("/records/cat%2Ftom", "/records/cat/tom"):

@@ -163,13 +163,8 @@ def test_a_user_without_a_history(shop: Collection, capsys: pytest.CaptureFixtur
     with pytest.raises(search.QueryError, match="no space was learned from interactions"):
         shop.recommend(user="u1")
     with shop.writing() as writer:
-        spec = EncoderSpec(
-            "als",
-            "als",
-            Modality.GRAPH,
-            2,
-            options={"alpha": 1.0, "log": False, "regularization": 0.1, LEARNED_FROM: INTERACTIONS},
-        )
+        options = {"alpha": 1.0, "log": False, "regularization": 0.1, LEARNED_FROM: INTERACTIONS}
+        spec = EncoderSpec("als", "als", Modality.GRAPH, 2, options=options)
         space = writer.space("interactions", spec, metric=Metric.DOT)
         items = [Record(id) for id in TEXTS]
         writer.put([*items, Record("user:u1", "user")], [[1, 0], [0, 1], [1, 1], [1, 2]], space)

@@ -65,12 +65,17 @@ class ItemKNN(Ranker):
         from scipy import sparse
 
         together = (columns[:, some].T @ columns).toarray()
-        together /= lengths[some, None] * lengths[None, :] + self.shrink
+        scale = lengths[some, None] * lengths[None, :] + self.shrink
+        together /= np.maximum(scale, np.finfo(np.float32).tiny)  # 0 where nobody took one of the two
         together[np.arange(len(together)), np.arange(some.start, some.start + len(together))] = 0
         k = min(self.neighbours, together.shape[1])
         least = -np.partition(-together, k - 1, axis=1)[:, k - 1 : k]
         together[together < least] = 0
         return sparse.csr_matrix(together, dtype=np.float32)
+
+    def towards(self) -> Any:
+        """Sparse rows (n_items, n_items): how much each item speaks for others, being among their neighbours."""
+        return self._likeness.T.tocsr()
 
     def scores(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         """See the contract."""
