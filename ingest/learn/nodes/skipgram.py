@@ -189,7 +189,7 @@ def _train(
     outputs: Array,
     given: tuple[Array, Array, Array],
     block: int,
-    drawn: tuple[Array, float, float],
+    drawn: tuple[Array, float, Any],
     rate: float,
     state: Any,
 ) -> None:
