@@ -7,8 +7,8 @@ A logistic regression is learned on nine tenths and asked about the rest, in tur
 3-fold on the nine tenths. Vectors are of length 1 and scaled to a root mean square of 1. "first" is the share of graphs
 whose nearest other has the same label. Encoders are learned from all graphs without their labels (as in the graph2vec
 paper); in the column "later" from the nine tenths alone, and the rest are described as graphs that come later.
-`--peers` adds the same Weisfeiler-Lehman words by gensim's PV-DBOW with karateclub's settings, and, as what not to
-do, the mean of node2vec vectors that are learned for each graph by itself.
+`--peers gensim` adds the same Weisfeiler-Lehman words by gensim's PV-DBOW with karateclub's settings; `--peers
+node2vec`, as what not to do, the mean of node vectors that are learned for each graph by itself.
 """
 
 from __future__ import annotations
@@ -173,6 +173,9 @@ def by_node2vec(graphs: Sequence[LabelledGraph]) -> Matrix:
     return np.array(rows, np.float64)
 
 
+PEERS = {"gensim": by_gensim, "node2vec": by_node2vec}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -181,15 +184,14 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--per-kind", type=int, default=60)
-    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--peers", nargs="+", default=[], choices=list(PEERS))
     given = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     for one in [read(path) for path in given.sets] or [made(given.per_kind, 0)]:
         ways: dict[str, Callable[[Sequence[LabelledGraph]], Matrix]] = {"size": sizes, "degrees": degrees}
         for method in given.methods:
             ways[method] = lambda graphs, method=method: encoded(graphs, method)  # type: ignore[misc]
-        if given.peers:
-            ways |= {"gensim": by_gensim, "mean of node2vec": by_node2vec}
+        ways |= {name: PEERS[name] for name in given.peers}
         nodes = sum(graph.n_nodes for graph in one.graphs)
         print(
             f"{one.name}: {len(one.graphs):,} graphs, {nodes:,} nodes, {len(set(one.labels.tolist()))} labels"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.catalog import consistency, reads, thumbnails
 from search.catalog.database import Database
+from search.catalog.full_text import BULK
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import QueryError
@@ -108,6 +109,8 @@ class Collection(Questions, Sorting, Graphs, Weighing, Maintenance):
                         there = writer.space(space, spec)
                     writer.put(given, rows, there)
                 self._index_when_due(there, len(given))
+        if len(given) >= BULK:
+            self._indexer.start(words_alone=True)
         return [record.id for record in given]
 
     def _index_when_due(self, space: Space, n_added: int) -> None:

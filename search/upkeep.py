@@ -90,7 +90,7 @@ def compact(layout: Layout, database: Database) -> dict[str, Json]:
     dropped = compaction.compact(database)
     damaged = bool(full_text.problems(database))
     with database.writing() as transaction:
-        full_text.repair(transaction, damaged=damaged)
+        full_text.repair(transaction, reads.state(transaction).next_record, damaged=damaged)
     reached(Step.COMPACT_DONE)
     _vacuum(database)
     return {"vectors_dropped": dropped, "bytes_before": before, "bytes_after": size_on_disk(layout)}

@@ -202,6 +202,12 @@ class Writer:
             if wanted is not None:
                 writes.record_wanted(transaction, space, unlearned(wanted))
 
+    def note(self, space: Space, name: str, value: Json) -> None:
+        """Keep something with a space, beside what is wanted of its index."""
+        with self._committing() as transaction:
+            wanted = reads.wanted(transaction, space) or {}
+            writes.record_wanted(transaction, space, {**wanted, name: value})
+
     def drop_space(self, space: Space) -> int:
         """Drop a space with its vectors, as one commit; how many parts it had. Records stay."""
         with self._committing() as transaction:
@@ -293,6 +299,11 @@ def check_trainable(there: Space, encoder: EncoderSpec, metric: Metric = Metric.
         raise CollectionError(
             f"space '{there.name}' ({there.encoder.model}) compares by {there.metric}, and {encoder.model} "
             f"by {metric}; give another name with --space"
+        )
+    if there.encoder.accepts:
+        raise CollectionError(
+            f"space '{there.name}' was made by the encoder {there.encoder.model}, and {encoder.model} is none; "
+            "give another name with --space"
         )
     if there.modality is not encoder.modality or there.dim != encoder.dim:
         raise CollectionError(

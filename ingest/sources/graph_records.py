@@ -139,6 +139,10 @@ def from_json(
         read = edges.finish(directed, attributes)
     except SourceError as error:
         return place.rejected(plain(error), id=place.id)
+    except (
+        TypeError
+    ) as error:  # numbers beyond 64 bits, half a surrogate pair, or objects in hundreds of objects
+        return place.rejected(f"it holds what no graph does ({error})", id=place.id)
     return record_of(read, place, form, told)
 
 

@@ -125,6 +125,11 @@ def _graphs(
         loops = int(np.count_nonzero(sources[some] == targets[some]))
         m = some.stop - some.start
         yield item_of(graph, one, told, n_edges=int(m if graph.directed else (m - loops) // 2 + loops))
+    there_are = set(numbers.tolist())
+    for number in range(len(classes or ())):
+        if number not in there_are:
+            id = f"{place.id}/{number + 1}"
+            yield place.rejected(f"graph {number + 1} has a label and no nodes", id=id)
 
 
 def _data(files: Mapping[str, Opener], kind: str) -> bytes:

@@ -90,8 +90,20 @@ class WholeGraphs(Source):
         self.form = form
 
     def _has_labelled_sets(self) -> bool:
-        found = (one for root in self._roots for one in _below(root))
-        return any(isinstance(one, FoundSet) and LABELS in one.files for one in found)
+        for root in self._roots:
+            part = set_of(root.name) if root.is_file() else None
+            if part is not None and root.with_name(part[0] + LABELS).is_file():
+                return True
+            for path in files_below(root, _may_hold_labels):
+                if (kind := kind_archive(path.name)) is None:
+                    if path != root and path.with_name(path.name.removesuffix(LABELS) + OWNERS).is_file():
+                        return True
+                elif any(
+                    isinstance(one, FoundSet) and LABELS in one.files
+                    for one in _archived(input_of(path, root, kind))
+                ):
+                    return True
+        return False
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -134,6 +146,10 @@ def _is_wanted(name: str) -> bool:
     if name.casefold().startswith(_NO_GRAPHS):
         return False
     return _suffix(name) in _SUFFIXES or kind_archive(name) is not None
+
+
+def _may_hold_labels(name: str) -> bool:
+    return name.endswith(LABELS) or kind_archive(name) is not None
 
 
 def _below(root: Path) -> Iterator[Found | FoundSet | Rejected]:

@@ -190,6 +190,10 @@ def _source(
     may_be_empty: frozenset[str],
 ) -> tuple[Source, GraphFormat]:
     """The graphs, and how they are read."""
+    if hasattr(given, "edges") or hasattr(given, "tocsr") or hasattr(given, "shape"):
+        raise SourceError(
+            "one graph was given; put it in a list, or make records of its nodes by ingest.graph"
+        )
     several = [given] if isinstance(given, str | Path) else list(given)
     if all(isinstance(one, str | Path) for one in several):
         if told != (None, None):

@@ -168,8 +168,6 @@ def _write_records(
             keys.append(key)
             row = (key, record.id, record.kind, record.uri, record.text, metadata or "{}")
             fresh.append((*row, commit_seq, checksums.of(row)))
-            if record.text:
-                after.append((key, record.text))
             continue
         keys.append(old.key)
         kind = record.kind
@@ -199,8 +197,10 @@ def _write_records(
             "update record set kind = ?, uri = ?, text = ?, metadata = ?, changed = ?, checksum = ? where key = ?",
             changed,
         )
-    full_text.drop(transaction, before)
-    full_text.add(transaction, after)
+    if after:
+        full_text.change(transaction, before, after)
+    if fresh:
+        full_text.keep_up(transaction, next_record + len(fresh), len(fresh))
     return keys
 
 

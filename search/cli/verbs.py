@@ -424,7 +424,7 @@ def models(
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
         "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
         "Learned from your data: patches, simclr, word2vec, glove; of graphs node2vec, node2vec+, deepwalk, prone,\n"
-        "netmf, cleora, eigenmaps, lle, sgc."
+        "netmf, cleora, eigenmaps, lle, sgc; of whole graphs wl, graph2vec, pooled."
     )
 
 

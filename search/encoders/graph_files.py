@@ -79,12 +79,17 @@ def _parsed(suffix: str, data: bytes) -> Any:
     if suffix == ".net":
         return nx.read_pajek(io.BytesIO(data))
     if suffix == ".json":
-        return _node_link(json.loads(data))
+        return from_node_link(json.loads(data))
     return _edge_list(data.decode("utf-8"))
 
 
-def _node_link(given: Any) -> Any:
-    """As networkx and d3 write it; ids are the same where their text is, as in ingest."""
+def from_node_link(given: Any) -> Any:
+    """The networkx graph of node-link JSON as networkx and d3 write it; ids are the same where their text is.
+
+    Raises:
+        ValueError: it is none, names a node twice, or an edge leads to a node that is not there.
+        LookupError, TypeError, AttributeError: a part of it is missing or of another kind.
+    """
     import networkx as nx
 
     links = given.get("links", given.get("edges")) if isinstance(given, dict) else None

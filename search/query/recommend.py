@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.index.flat import scores_at
 from search.index.view import Look
 from search.query.plan import plan
-from search.query.run import Found, mask_of, nearest, vectors_of
+from search.query.run import Found, mask_of, nearest, positions_of, vectors_of
+from search.query.together import Together
 from search.types import Json, Metric, Space
 from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
 
@@ -18,6 +20,7 @@ _SHORTLIST = 20  # candidates taken from each space for each hit wanted, where a
 _LEAST = 500
 _USUAL = 1000  # rows that say which scores are usual in a space
 _LEAST_SPREAD = 1e-6
+_FEW = 64  # records left out, which are looked for and passed over; more are told to the index
 _POOL = 5  # candidates looked at for each hit wanted when the hits are to be diverse
 
 
@@ -35,6 +38,7 @@ class Taste:
     query: Vectors  # (n, dim); one of them is of unit length under the cosine
     unlike: Vectors | None = None  # (m, dim)
     pairs: Vectors | None = None
+    together: Together | None = None  # what speaks for some records beside their vectors
 
     def scores(self, matrix: Vectors) -> NDArray[np.float32]:
         """Of each row (n,): how near it is, less what counts against it."""
@@ -46,6 +50,17 @@ class Taste:
                 near, far = similarity(matrix, pair, self.space.metric)
                 found = found + np.minimum(near - far, 0)
         return np.asarray(found, dtype=np.float32)
+
+    def scores_at(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of the rows (n,) that stand there."""
+        matrix = self.look.rows.matrix
+        if len(positions) == len(matrix):
+            return self.scores(matrix)
+        if len(self.query) == 1 and self.unlike is None and self.pairs is None:
+            return scores_at(
+                matrix, self.query[0], positions, self.space.metric
+            )  # without copying them together
+        return self.scores(matrix[positions])
 
     def usual(self) -> tuple[float, float]:
         """Mean and deviation of its scores over records at large: up to 1,000 rows, evenly spaced."""
@@ -143,6 +158,16 @@ def _candidates(
     scan_all = all(taste.look.approximate is None for taste in tastes)
     for taste in tastes:
         rows = taste.look.rows
+        if not scan_all and matching is None and len(excluded) <= _FEW:
+            wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
+            some, way = nearest(taste.look, taste.query, wanted, None)
+            found.extend(one.record_keys[~np.isin(one.record_keys, excluded)] for one in some)
+            if (
+                taste.together is not None
+            ):  # those that have gone meanwhile have no row, and are left out there
+                found.append(np.setdiff1d(taste.together.keys(), excluded))
+            plans[taste.space.name] = way.to_json()
+            continue
         mask = ~mask_of(rows, excluded)
         if matching is not None:
             mask &= mask_of(rows, matching)
@@ -155,6 +180,9 @@ def _candidates(
             wanted = max(k * _SHORTLIST, _LEAST)
             some, way = nearest(taste.look, taste.query, wanted, allowed)
             found.extend(one.record_keys for one in some)
+            if taste.together is not None:
+                keys = taste.together.keys()
+                found.append(np.intersect1d(keys, rows.record_keys[allowed.mask]))
             plans[taste.space.name] = way.to_json()
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
 
@@ -162,10 +190,11 @@ def _candidates(
 def scored(taste: Taste, candidates: Keys) -> Found:
     """The best part of each candidate that has one in this space, in the order of the record keys."""
     rows = taste.look.rows
-    at = rows.allowed(mask_of(rows, candidates)).positions
-    matrix = rows.matrix if len(at) == len(rows) else rows.matrix[at]
-    scores = taste.scores(matrix)
+    at = positions_of(rows, candidates)
+    scores = taste.scores_at(at)
     owners = rows.record_keys[at]
+    if taste.together is not None:
+        scores = taste.together.scores(owners, scores)
     order = np.lexsort((-scores, owners))
     owners = owners[order]
     first = np.ones(len(owners), dtype=bool)

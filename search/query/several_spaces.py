@@ -87,7 +87,12 @@ class SeveralSpaces(Asking):
             told = personal(asked, weights, self._users, (transaction, state, self._views))
             left_out = {*told.left_out, *reads.keys_of(transaction, exclude).values()}
             found = self._best(transaction, state, told.tastes, list(left_out), diversity, options)
-            return because(transaction, found, told) if options.explain else found
+            if options.explain:
+                from search.query.why import taken_alike
+
+                found = because(transaction, found, told)
+                found = taken_alike(transaction, found, told.taken, [one.space for one in told.tastes])
+            return found
 
         return self._read(question)
 
@@ -113,7 +118,12 @@ class SeveralSpaces(Asking):
                     else taste
                     for taste in tastes
                 ]
-            return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+            found = self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+            if options.explain and mix.like is not None:
+                from search.query.why import explained
+
+                found = explained(transaction, found, {mix.like: left_out[0]}, [one.space for one in tastes])
+            return found
 
         return self._read(question)
 

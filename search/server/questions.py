@@ -23,6 +23,7 @@ from search.server.fields import (
     MOST_CHARACTERS,
     MOST_COMPARED,
     MOST_HITS,
+    MOST_OF_A_GRAPH,
     MOST_QUERIES,
     Field,
     checked,
@@ -95,6 +96,26 @@ def picture(data: bytes) -> Image.Image:
     return open_picture(PictureFile("image", lambda: data))
 
 
+def graph(given: Mapping[str, Any]) -> Any:
+    """A graph that was sent, as networkx has it.
+
+    Raises:
+        QueryError: it is none, or too large.
+    """
+    for name in ("nodes", "links"):
+        if len(given[name]) > MOST_OF_A_GRAPH:
+            raise QueryError(f"the graph has {len(given[name]):,} {name}; send at most {MOST_OF_A_GRAPH:,}")
+    from search.encoders.graph_files import from_node_link
+
+    try:
+        return from_node_link(given)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise QueryError(
+            f"the graph cannot be used ({reason}); send nodes with ids, and links between them"
+        ) from None
+
+
 def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list[list[Hit]]:
     """The hits, for `queries` and for several vectors a list of them for each.
 
@@ -128,6 +149,8 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
         raise QueryError(f"too much to compare again; keep queries times depth or k under {MOST_COMPARED:,}")
     if "image" in named:
         named["image"] = picture(named["image"])
+    if "graph" in named:
+        named["graph"] = graph(named["graph"])
     found: list[Hit] | list[list[Hit]] = collection.search(**named)
     return found
 

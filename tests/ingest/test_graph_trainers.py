@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from ingest.learn.graphs.load import METHODS, load_trainer
@@ -59,14 +60,24 @@ def test_where_no_two_graphs_share_a_word_all_count() -> None:
 
 
 def test_wl_gives_the_kernel_where_there_is_room_for_it() -> None:
-    """With as many dimensions as words, inner products are those of the weighted counts themselves."""
+    """With as many dimensions as there are, inner products are those of weighted counts and sizes themselves."""
     graphs = networks(12)
     model = learned("wl", graphs, dim=4096, depth=2)
     corpus = read_corpus(graphs, 2)
     counts = np.log1p(corpus.counts.toarray())
     unit = counts / np.linalg.norm(counts, axis=1, keepdims=True)
+    sizes = np.log([graph.n_nodes for graph in graphs])
+    alike = np.exp(-((sizes[:, None] - sizes[None]) ** 2) / (4 * 0.2**2))
     rows = model.encode(graphs)
-    np.testing.assert_allclose(rows @ rows.T, unit @ unit.T, atol=1e-5)
+    np.testing.assert_allclose(rows @ rows.T, (unit @ unit.T + alike / 4) / 1.25, atol=1e-4)
+
+
+def test_wl_tells_rings_by_their_size() -> None:
+    rings = [labelled(nx.cycle_graph(n)) for n in (10, 15, 100)]
+    rows = learned("wl", [*networks(12), *rings], dim=64).encode(rings)
+    near, far = float(rows[0] @ rows[1]), float(rows[0] @ rows[2])
+    assert near == pytest.approx((1 + np.exp(-(np.log(1.5) ** 2) / 0.16) / 4) / 1.25, abs=1e-3)
+    assert far == pytest.approx(0.8, abs=1e-3)
 
 
 def test_wl_keeps_the_strongest_directions() -> None:
@@ -127,6 +138,23 @@ def test_a_graphs_vector_is_where_the_slope_by_autograd_vanishes() -> None:
     assert float(vector.detach().norm()) > 0.1
 
 
+def test_a_graph_of_many_words_has_its_vector_by_the_other_way_too() -> None:
+    """Of more words than numbers in a vector; the slope vanishes there as well."""
+    graphs = [labelled(nx.gnp_random_graph(60, 0.08, seed=seed)) for seed in range(30)]
+    model = from_bytes(load_trainer("graph2vec", GraphSettings(dim=8, epochs=40)).fit(graphs))
+    assert isinstance(model, Graph2Vec)
+    row = model.matrix(graphs)[0]
+    assert len(row.indices) > 8
+    vector = model._described(graphs[:1])[0].astype(np.float64)
+    outputs, shares = model._outputs[row.indices], row.data / row.data.sum()
+    slope = [
+        (model.objective(vector + move, outputs, shares) - model.objective(vector - move, outputs, shares))
+        / 2e-4
+        for move in 1e-4 * np.eye(8)
+    ]
+    np.testing.assert_allclose(slope, 0, atol=1e-3)
+
+
 def test_noise_is_what_stands_in_the_corpus() -> None:
     """The stored expectations are those over words as often as their counts to the power of 3/4."""
     graphs = networks(40)
@@ -160,6 +188,17 @@ def test_a_step_of_training_follows_autograd() -> None:
     assert given[1].grad is not None
     np.testing.assert_allclose(document[0], given[0].detach() - rate * given[0].grad, atol=1e-7)
     np.testing.assert_allclose(outputs, given[1].detach() - rate * given[1].grad, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_threads_of_the_linear_algebra_make_no_difference(method: str) -> None:
+    graphs = [labelled(nx.gnp_random_graph(30, 0.15, seed=seed)) for seed in range(300)]
+    settings = GraphSettings(dim=64, epochs=1 if method == "graph2vec" else None)
+    files = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            files.append(load_trainer(method, settings).fit(graphs))
+    assert files[0] == files[1]
 
 
 def test_any_number_of_threads_gives_the_same_bytes() -> None:

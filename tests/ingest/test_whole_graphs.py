@@ -198,6 +198,7 @@ def test_lines_of_graphs_have_their_own_ids_and_fields(tmp_path: Path) -> None:
         json.dumps(node_link(nx.star_graph(3))),
         "{",
         "[1]",
+        '{"nodes": [{"id": 1, "big": 123456789012345678901234567890}], "links": []}',
         "",
     ]
     (tmp_path / "g.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -207,7 +208,7 @@ def test_lines_of_graphs_have_their_own_ids_and_fields(tmp_path: Path) -> None:
     assert records[0].metadata == {"nodes": 5, "edges": 5, "directed": False, "label": "ring"}
     assert records[1].metadata == {"nodes": 6, "edges": 6, "directed": False, "mass": 6.5}
     bad = [one for one in found if isinstance(one, Rejected)]
-    assert [one.line for one in bad] == [4, 5]
+    assert [one.line for one in bad] == [4, 5, 6]
     assert "not JSON" in bad[0].reason
     by_label = list(WholeGraphs([tmp_path / "g.jsonl"], GraphFormat(id="label")))
     assert [one.record.id for one in by_label if isinstance(one, Item)] == ["ring"]
@@ -281,6 +282,7 @@ def test_nodes_of_a_tu_set_may_stand_in_any_order(tmp_path: Path) -> None:
         ({"A": "1, 2\n2, 99\n"}, "graph 1 has an edge that leads out of it"),
         ({"A": "98, 99\n"}, "nodes that it does not have"),
         ({"graph_labels": "1\n"}, "graph 2 has no line"),
+        ({"graph_labels": "1\n-1\n1\n"}, "graph 3 has a label and no nodes"),
     ],
 )
 def test_a_bad_tu_set_is_told(tmp_path: Path, change: dict[str, str], reason: str) -> None:
@@ -463,6 +465,12 @@ def test_what_does_not_fit_the_space_is_refused(tmp_path: Path) -> None:
         there.add([{"id": "a"}], vectors=[[1.0, 0.0]], space="mine")
         with pytest.raises(CollectionError, match="holds no whole graphs; "):
             ingest.graphs(there, some(10), space="mine")
+        with pytest.raises(CollectionError, match="was made by the encoder wl, and node2vec is none; "):
+            ingest.graph(
+                there, ring(9), space="graphs", settings=ingest.NodeSettings(dim=8, walks=1, length=5)
+            )
+        with pytest.raises(SourceError, match="one graph was given; "):
+            ingest.graphs(there, ring(9))
         with pytest.raises(SourceError, match="stand among graphs"):
             ingest.graphs(there, [ring(4), "a.gml"])
         with pytest.raises(SourceError, match="differ in length"):

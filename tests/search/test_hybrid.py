@@ -20,7 +20,8 @@ from search.collection import Collection
 from search.encoders import probes
 from search.encoders.text import TextEncoder
 from search.query.hybrid import fused
-from search.query.keywords import MOST_WORDS, Keywords, units
+from search.query.keywords import Keywords
+from search.query.units import MOST_WORDS, units
 from search.types import Part, Record
 from tests.letters import LetterEncoder
 from tests.search.test_text_encoder import save_bert
@@ -254,7 +255,8 @@ def ranked(shop: Collection, query: str, language: str = "english") -> dict[str,
     with shop.database.reading() as transaction:
         ids = dict(transaction.sql("select key, id from record").fetchall())
         found = Keywords().ranking(transaction, reads.state(transaction), query, language)
-    return {ids[key]: score for key, score in zip(found.keys.tolist(), found.scores.tolist(), strict=True)}
+    keys, scores = found.first(np.ones(max(ids) + 1, dtype=bool), 100)
+    return {ids[key]: score for key, score in zip(keys.tolist(), scores.tolist(), strict=True)}
 
 
 def as_one_word(*words: str) -> dict[str, float]:

@@ -30,7 +30,6 @@ class GraphTrainer(ABC):
         self.settings = settings
         self.depth = self.usual_depth if settings.depth is None else settings.depth
 
-    @abstractmethod
     def fit(
         self,
         graphs: Iterable[LabelledGraph],
@@ -40,6 +39,8 @@ class GraphTrainer(ABC):
     ) -> bytes:
         """An encoder, as the bytes of a safetensors file for `search.encoders.whole_graphs`.
 
+        The result does not depend on how many threads there are, the linear algebra's among them.
+
         Args:
             graphs: are gone through once; each has at least one node.
             node_label: the attribute that their labels came from, which the encoder is to know; None: no attribute.
@@ -48,6 +49,14 @@ class GraphTrainer(ABC):
         Raises:
             SourceError: there are none, or nothing can be learned from them.
         """
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # sums of several threads are rounded otherwise
+            return self._learned(graphs, node_label, progress or (lambda done, total: None))
+
+    @abstractmethod
+    def _learned(self, graphs: Iterable[LabelledGraph], node_label: str | None, progress: Progress) -> bytes:
+        """What `fit` gives."""
 
     def _told(self, node_label: str | None) -> dict[str, Json]:
         """What every encoder is told of how it was made; the threads make no difference."""

@@ -25,13 +25,7 @@ class Graph2VecTrainer(GraphTrainer):
     method = "graph2vec"
     usual_depth = 2
 
-    def fit(
-        self,
-        graphs: Iterable[LabelledGraph],
-        *,
-        node_label: str | None = None,
-        progress: Progress | None = None,
-    ) -> bytes:
+    def _learned(self, graphs: Iterable[LabelledGraph], node_label: str | None, progress: Progress) -> bytes:
         # numba and its compiled code are loaded here and not before.
         from ingest.learn.graphs.pv_dbow import Dbow, DbowSettings
         from ingest.learn.nodes.walks import available_threads

@@ -35,13 +35,7 @@ class PooledTrainer(GraphTrainer):
         if self.pooling not in POOLINGS:
             raise ModelError(f"pooling is {self.pooling!r}; use {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}")
 
-    def fit(
-        self,
-        graphs: Iterable[LabelledGraph],
-        *,
-        node_label: str | None = None,
-        progress: Progress | None = None,
-    ) -> bytes:
+    def _learned(self, graphs: Iterable[LabelledGraph], node_label: str | None, progress: Progress) -> bytes:
         some: list[LabelledGraph] = []
         common: Counter[int] = Counter()
         for graph in graphs:

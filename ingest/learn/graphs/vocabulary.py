@@ -20,10 +20,11 @@ _NODES_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Graphs as counts (n, v) of the words (v,) of a vocabulary, in ascending order."""
+    """Graphs as counts (n, v) of the words (v,) of a vocabulary, in ascending order; `sizes` (n,) are their nodes."""
 
     words: NDArray[np.uint64]
     counts: sparse.csr_matrix
+    sizes: NDArray[np.int64]
 
 
 def handfuls(graphs: Iterable[LabelledGraph]) -> Iterator[list[LabelledGraph]]:
@@ -48,7 +49,11 @@ def read_corpus(graphs: Iterable[LabelledGraph], depth: int) -> Corpus:
     Raises:
         SourceError: there are no graphs.
     """
-    parts: list[Counted] = [counted(some, depth) for some in handfuls(graphs)]
+    parts: list[Counted] = []
+    sizes: list[int] = []
+    for some in handfuls(graphs):
+        parts.append(counted(some, depth))
+        sizes += [graph.n_nodes for graph in some]
     n = sum(part.n for part in parts)
     if n == 0:
         raise SourceError("there are no graphs to learn from; give at least one that can be read")
@@ -64,4 +69,4 @@ def read_corpus(graphs: Iterable[LabelledGraph], depth: int) -> Corpus:
     if len(kept) > MOST_WORDS:
         kept = np.sort(kept[np.argsort(-spread[kept], kind="stable")[:MOST_WORDS]])
     whole = sparse.csr_matrix((counts, (rows, columns.reshape(-1))), shape=(n, len(words)))
-    return Corpus(words[kept], whole[:, kept].tocsr())
+    return Corpus(words[kept], whole[:, kept].tocsr(), np.array(sizes, np.int64))

@@ -20,7 +20,7 @@ _STEPS = 8  # of the randomised method
 
 
 class WordProjection(GraphTrainer):
-    """The `dim` strongest right singular vectors of the graphs' weighted words.
+    """The `dim` strongest right singular vectors of the graphs' weighted words and sizes.
 
     Up to 2,048 graphs or words they are exact; beyond, by randomised subspace iteration (Halko, Martinsson & Tropp
     2011). Settings: `dim`, `depth` (4) and `seed`.
@@ -28,15 +28,9 @@ class WordProjection(GraphTrainer):
 
     method = "wl"
 
-    def fit(
-        self,
-        graphs: Iterable[LabelledGraph],
-        *,
-        node_label: str | None = None,
-        progress: Progress | None = None,
-    ) -> bytes:
+    def _learned(self, graphs: Iterable[LabelledGraph], node_label: str | None, progress: Progress) -> bytes:
         corpus = read_corpus(graphs, self.depth)
-        projection = directions(weighted(corpus.counts), self.settings.dim, self.settings.seed)
+        projection = directions(weighted(corpus.counts, corpus.sizes), self.settings.dim, self.settings.seed)
         tensors: dict[str, NDArray[Any]] = {
             "words": corpus.words,
             "projection": projection.astype(np.float32),
