@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ingest.compiled_code import place as _place
+
 if TYPE_CHECKING:
     from ingest.learn.graphs.settings import GraphSettings
     from ingest.learn.interactions.load import InteractionSettings
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         Comparing,
         EdgeFormat,
         Migration,
+        evaluate_interactions,
         evaluate_links,
         graph,
         images,
@@ -52,6 +55,7 @@ __all__ = [
     "SimclrSettings",
     "TextFormat",
     "WordSettings",
+    "evaluate_interactions",
     "evaluate_links",
     "graph",
     "graphs",
@@ -87,6 +91,7 @@ _HOMES = {
     "SimclrSettings": "ingest.learn.pictures.settings",
     "TextFormat": "ingest.sources.load",
     "WordSettings": "ingest.learn.words.settings",
+    "evaluate_interactions": "ingest.verbs",
     "evaluate_links": "ingest.verbs",
     "graph": "ingest.verbs",
     "graphs": "ingest.verbs.whole_graphs",
@@ -96,6 +101,9 @@ _HOMES = {
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }
+
+
+_place()  # before anything imports numba
 
 
 def __getattr__(name: str) -> Any:

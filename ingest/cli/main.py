@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli import graphs, migrating, verbs
+from ingest.cli import graphs, interactions, migrating, verbs
 from search.cli import copies, evaluating, facets, serving, sorting, tuning
 from search.cli import main as asking
 from search.cli import verbs as asking_verbs
@@ -19,6 +19,7 @@ app.add_typer(verbs.app, name="ingest")
 asking_verbs.register(app)
 sorting.register(app)
 evaluating.register(app)
+interactions.register(app)
 graphs.register(app)
 facets.register(app)
 tuning.register(app)

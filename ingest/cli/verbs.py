@@ -134,6 +134,7 @@ def graph(
     and .zst; or a table of a database (--query).
     """
     from ingest import verbs
+    from ingest.cli.compiling import told
     from ingest.cli.progress import progress
     from ingest.learn.nodes.load import NodeSettings
 
@@ -152,7 +153,7 @@ def graph(
         features=features,
         attributes=tuple(attribute or ()),
     )
-    with progress() as bars:
+    with told(), progress() as bars:
         report = verbs.graph(
             collection,
             path,

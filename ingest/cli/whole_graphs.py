@@ -67,6 +67,7 @@ def graphs(
     Folders and archives of graph files (those of `ingest graph`), .jsonl and .json of node-link graphs, and sets in the
     TU layout (NAME_A.txt, NAME_graph_indicator.txt …).
     """
+    from ingest.cli.compiling import told
     from ingest.cli.progress import progress
     from ingest.learn.graphs.settings import GraphSettings
     from ingest.sources.edge_format import EdgeFormat
@@ -74,7 +75,7 @@ def graphs(
     from ingest.verbs.whole_graphs import graphs as take_in
 
     settings = GraphSettings(dim, depth, seed, epochs, negatives, None, pooling)
-    with progress() as bars:
+    with told(), progress() as bars:
         report = take_in(
             collection,
             list(paths),

@@ -198,7 +198,9 @@ def digest(graph: Graph) -> bytes:
         graph.ids[at : at + 65536] for at in range(0, graph.n_nodes, 65536)
     ]  # all at once would double the ids
     for names in some:
-        state.update(np.fromiter((len(name.encode()) for name in names), "<i8", len(names)).data)
+        ascii = all(map(str.isascii, names))  # then letters are bytes
+        lengths = map(len, names if ascii else map(str.encode, names))
+        state.update(np.fromiter(lengths, "<i8", len(names)).data)
     for names in some:
         state.update("".join(names).encode())
     state.update(graph.indptr.astype("<i8", copy=False).data)

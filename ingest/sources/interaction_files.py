@@ -39,13 +39,15 @@ class InteractionFormat:
     """Which columns hold what; None finds them by their usual names, and does without a weight or a time.
 
     `user` and `item` are the ids, `weight` how much an interaction counts (a rating, how many), `time` when it was: a
-    date, or seconds or milliseconds since 1970.
+    date, or seconds or milliseconds since 1970. `ordered` says of .txt files that the items of a line stand in the
+    order in which they were taken; their places then are the times.
     """
 
     user: str | None = None
     item: str | None = None
     weight: str | None = None
     time: str | None = None
+    ordered: bool = False
 
 
 @dataclass(slots=True)
@@ -135,7 +137,9 @@ def read_interactions(
         try:
             if kind.format is Format.TEXT:
                 _refuse_columns(form, given)
-                _take_lists(given, read)
+                _take_lists(given, read, ordered=form.ordered)
+            elif form.ordered:
+                raise SourceError("only the lines of .txt are ordered; name the column of times", shown(path))
             else:
                 _take_table(_TABLES[kind.format](given, Wanted()), form, given, read)
         except OSError as error:
@@ -170,11 +174,12 @@ def _put_together(read: _Columns) -> InteractionFiles:
 
 
 def _refuse_columns(form: InteractionFormat, given: Input) -> None:
-    if form != InteractionFormat():
+    if form != InteractionFormat(ordered=form.ordered):
         raise SourceError("a .txt file has no columns to name; leave them out", shown(given.file))
 
 
-def _take_lists(given: Input, read: _Columns) -> None:
+def _take_lists(given: Input, read: _Columns, *, ordered: bool) -> None:
+    read.timed |= ordered
     for line in read_lines(given):
         if line.fault is not None:
             read.rejected.append(Rejected(shown(given.file), str(line.fault), line.number))
@@ -184,8 +189,8 @@ def _take_lists(given: Input, read: _Columns) -> None:
             read.rejected.append(
                 Rejected(shown(given.file), "a user who took nothing", line.number, shown(words[0]))
             )
-        for item in words[1:]:
-            read.add(words[0], item)
+        for place, item in enumerate(words[1:]):
+            read.add(words[0], item, time=float(place) if ordered else -math.inf)
 
 
 def _take_table(table: _Rows, form: InteractionFormat, given: Input, read: _Columns) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Interactions:
         return sparse.csr_matrix(
             (self.weights, self.indices, self.indptr), shape=(self.n_users, self.n_items)
         )
+
+    def once(self) -> Interactions:
+        """The same, each pair with the weight 1."""
+        return replace(self, weights=np.ones(len(self.weights), np.float32))
 
     def where(self, kept: NDArray[np.bool_]) -> Interactions:
         """The interactions of a mask (n,) alone, of the same users and items."""

@@ -1,6 +1,7 @@
 """The verbs that fill a collection, as a library."""
 
 from ingest.sources.edge_format import EdgeFormat
+from ingest.verbs.evaluated_interactions import evaluate_interactions
 from ingest.verbs.given import vectors
 from ingest.verbs.graphs import graph
 from ingest.verbs.learned_interactions import interactions
@@ -14,6 +15,7 @@ __all__ = [
     "Comparing",
     "EdgeFormat",
     "Migration",
+    "evaluate_interactions",
     "evaluate_links",
     "graph",
     "images",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,17 @@ from ingest.sync import Sync
 from ingest.verbs.graph_stored import PREDICTED
 from ingest.verbs.node_rows import put_rows
 from ingest.verbs.opening import DEFAULT, Paths, listed, opened
+from ingest.verbs.predictions import predict_again, predicted_in, sources_of, unmark
 from search.catalog import edges
 from search.catalog.edges import NamedRows
 from search.collection import Collection
 from search.errors import CollectionError, SourceError
 from search.query.personal import USER, is_personal
 from search.types import EncoderSpec, Metric, Record
-from search.vectors import Vectors
 from search.writer import check_trainable
 
 if TYPE_CHECKING:
+    from ingest.learn.interactions.contract import Factors
     from ingest.learn.interactions.load import InteractionSettings
     from ingest.sources.interaction_files import InteractionFiles
     from ingest.sources.interactions import Interactions
@@ -45,7 +47,7 @@ def interactions(
     user: str | None = None,
     item: str | None = None,
     format: InteractionFormat = _NO_FORMAT,
-    method: str = METHOD,
+    method: str | None = None,
     settings: InteractionSettings | None = None,
     space: str = _SPACE,
     prune: bool = False,
@@ -65,7 +67,7 @@ def interactions(
         user: the column of the users; None finds it by its name.
         item: the column of the items; likewise.
         format: the columns of weights and times, and of the two above where they are not given there.
-        method: als, bpr, lightgcn or node2vec.
+        method: als, item-knn, bpr, lightgcn or node2vec; None takes that of the space, with its settings, else als.
         settings: dimensions and the like, as far as the method knows them; None takes the usual ones.
         space: where the vectors go; what was learned from one set of interactions.
         prune: delete the records of users and items that are gone from the interactions and have no other vectors.
@@ -82,9 +84,12 @@ def interactions(
     from ingest.sources.interaction_files import read_interactions
 
     started = time.perf_counter()
-    trainer = load_trainer(method, settings if settings is not None else InteractionSettings())
+    if method is None:
+        method, made_with = _own_method(collection, space)
+        settings = settings or made_with
+    trainer = load_trainer(method, settings or InteractionSettings())
     tally = Tally()
-    form = InteractionFormat(user or format.user, item or format.item, format.weight, format.time)
+    form = replace(format, user=user or format.user, item=item or format.item)
     files = listed(paths)
     with tally.timed("read"):
         read = read_interactions(files, form)
@@ -122,11 +127,23 @@ def interactions(
             made = trainer.fit(given, progress=lambda done, total: progress.reached("learning", done, total))
         progress.end("learning")
         with tally.timed("commit"):
-            matrix = np.concatenate([made.users, made.items])
-            _store(there, items, matrix, given, (space, spec, sync), tally, prune=prune)
+            sources = [] if known is None else sources_of(there, known)
+            _store(there, items, made, given, (space, spec, sync), tally, prune=prune)
+            predict_again(there, there.spaces()[space], sources)
         with tally.timed("index"):
             there.index(progress.reached, wait=progress.waits)
         return tally.report(there, space, spec.model, started, dry_run=False)
+
+
+def _own_method(collection: Collection | str | Path, space: str) -> tuple[str, InteractionSettings]:
+    """The method and the settings that a space was learned with; the usual ones for a new space."""
+    from ingest.learn.interactions.load import METHODS, InteractionSettings, settings_of
+
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(space)
+    if known is None or not is_personal(known) or known.encoder.family not in METHODS:
+        return METHOD, InteractionSettings()
+    return known.encoder.family, settings_of(known.encoder)
 
 
 def _items(read: InteractionFiles, origin: str) -> list[Item]:
@@ -146,7 +163,7 @@ def _items(read: InteractionFiles, origin: str) -> list[Item]:
 def _store(
     collection: Collection,
     items: Sequence[Item],
-    matrix: Vectors,
+    made: Factors,
     given: Interactions,
     target: tuple[str, EncoderSpec, Sync],
     tally: Tally,
@@ -155,15 +172,32 @@ def _store(
 ) -> None:
     """Replace the vectors of the whole space and who took what, in one commit: both belong to one training."""
     name, spec, sync = target
+    known = collection.spaces().get(name)
+    predicted = set() if known is None else set(predicted_in(collection, known).values())
     with collection.writing() as writer, writer.together():
+        if known is not None:
+            unmark(collection, writer, known, predicted)
         there = writer.trained_space(name, spec, Metric.DOT)
         before = set(collection.ids_in(there))
-        put_rows(writer, there, items, matrix, sync, tally)
-        n_users = given.n_users
-        ends = np.concatenate([given.indptr, np.full(given.n_items, given.indptr[-1])])
+        put_rows(writer, there, items, np.concatenate([made.users, made.items]), sync, tally)
         ids = [item.record.id for item in items]
-        taken = NamedRows(ids, ends, given.indices + n_users, given.weights, directed=True)
-        writer.put_edges(there, edges.READ, taken, added={})
-        gone = sorted(before - set(ids))
-        if gone:
-            tally.removed = writer.withdraw(gone, there, keep_records=not prune)
+        writer.put_edges(there, edges.READ, _edges(ids, made, given), added={})
+        gone = before - set(ids)
+        if gone - predicted:
+            tally.removed = writer.withdraw(sorted(gone - predicted), there, keep_records=not prune)
+        if gone & predicted:  # by vectors that are no more; they are predicted again where they can be
+            writer.withdraw(sorted(gone & predicted), there, keep_records=True)
+
+
+def _edges(ids: Sequence[str], made: Factors, given: Interactions) -> NamedRows:
+    """From each user to what was taken; and, where they were learned, from each item to those that it speaks for."""
+    weights = given.weights if made.counts is None else made.counts
+    if made.together is None:
+        ends, targets = np.full(given.n_items, given.indptr[-1]), given.indices
+    else:
+        ends = given.indptr[-1] + made.together.indptr[1:].astype(np.int64)
+        targets = np.concatenate([given.indices, made.together.indices]).astype(np.int32)
+        weights = np.concatenate([weights, made.together.data]).astype(np.float32)
+    return NamedRows(
+        ids, np.concatenate([given.indptr, ends]), targets + given.n_users, weights, directed=True
+    )

@@ -90,7 +90,11 @@ class FeatureSource:
                 "sgc learns from features of nodes: name a space that has them with --features, or attributes of the "
                 "nodes with --attribute"
             )
-        own = _standardised(read, settings.attributes, None) if settings.attributes else _rows_of(read)
+        own = (
+            _standardised(told_of(collection, read), settings.attributes, None)
+            if settings.attributes
+            else _rows_of(read)
+        )
         there = spaces.get(space + SUFFIX)
         if there is not None:
             check_trainable(there, own.spec, own.metric)
@@ -110,7 +114,7 @@ class FeatureSource:
         own, kept = None, collection.spaces().get(space.name + SUFFIX)
         if read is not None and kept is not None:
             if chosen[1]:
-                own = _standardised(read, chosen[1], kept.encoder.options)
+                own = _standardised(told_of(collection, read), chosen[1], kept.encoder.options)
             elif read.matrix is not None:
                 own = _rows_of(read)
                 check_trainable(kept, own.spec, own.metric)
@@ -203,23 +207,37 @@ def _rows_of(read: GraphFile) -> Attributes:
     return Attributes(read.matrix.ids, rows, spec, Metric.COSINE)
 
 
-def _standardised(read: GraphFile, names: tuple[str, ...], before: Mapping[str, Json] | None) -> Attributes:
+def told_of(collection: Collection | None, read: GraphFile) -> dict[str, Mapping[str, Json]]:
+    """The attributes of each node: those that the graph brings, and the metadata of records that are there already."""
+    found: dict[str, Mapping[str, Json]] = {}
+    for begin in range(0, read.graph.n_nodes, ROWS_PER_COMMIT):
+        ids = read.graph.ids[begin : begin + ROWS_PER_COMMIT]
+        records = [None] * len(ids) if collection is None else collection.get(list(ids))
+        for id, record in zip(ids, records, strict=True):
+            kept = {} if record is None or record.metadata is None else record.metadata
+            found[id] = {**kept, **read.attributes.get(id, {})}
+    return found
+
+
+def _standardised(
+    given: Mapping[str, Mapping[str, Json]], names: tuple[str, ...], before: Mapping[str, Json] | None
+) -> Attributes:
     """Attributes of nodes that are numbers, less their mean and by their standard deviation.
 
     These are the ones of `before` where it is given, for nodes that are added to others.
     """
-    ids = tuple(read.attributes)
+    ids = tuple(given)
     values = np.full((len(ids), len(names)), np.nan)
     for row, id in enumerate(ids):
         for column, name in enumerate(names):
-            value = read.attributes[id].get(name)
+            value = given[id].get(name)
             if value is not None:
                 values[row, column] = _number(value, name, id)
     told = ~np.isnan(values)
     if before is None:
         for column, name in enumerate(names):
             if not told[:, column].any():
-                others = sorted({each for some in read.attributes.values() for each in some})
+                others = sorted({each for some in given.values() for each in some})
                 has = f"they have {', '.join(others[:20])}" if others else "they have none"
                 raise SourceError(f"no node has the attribute '{name}'; {has}")
         means = np.nanmean(values, axis=0)

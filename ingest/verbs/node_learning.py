@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ingest.learn.nodes.contract import NodeTrainer
 from ingest.learn.nodes.features import Features, FeatureTrainer
 from ingest.learn.nodes.orientation import Turned, rotated, rotation_onto
@@ -60,14 +58,11 @@ def learned(
 def encoded_later(collection: Collection, space: Space, graph: Graph, features: Features) -> Vectors:
     """What the encoder that a space was learned with makes of the nodes of a graph, (n_nodes, dim) of unit length.
 
-    Nodes without edges get zeros, as they do where the whole graph is learned.
-
     Raises:
         ModelUnavailable: the encoder is not there, or of another version.
         ModelError: the features are others in number.
     """
     from ingest.learn.nodes.load import load_encoder
-    from ingest.learn.nodes.node2vec import without_isolated
 
     with collection.database.reading() as transaction:
         data = reads.model(transaction, space.encoder.weights or "")
@@ -75,8 +70,4 @@ def encoded_later(collection: Collection, space: Space, graph: Graph, features: 
         raise ModelUnavailable(
             f"the encoder of space '{space.name}' is not there; learn it again with --refit"
         )
-    vectors = load_encoder(space.encoder.family, data).encode(graph, features.matrix)
-    lonely = np.ones(graph.n_nodes, np.bool_)
-    lonely[without_isolated(graph)[1]] = False
-    vectors[lonely] = 0.0
-    return vectors
+    return load_encoder(space.encoder.family, data).encode(graph, features.matrix)

@@ -21,7 +21,7 @@ from search.layout import Layout
 from search.opening import open as open_collection
 from search.query.follow import Views
 from search.query.one_each import OneEach, one_each
-from search.types import WHOLE, Modality, Record, Space
+from search.types import WHOLE, Metric, Modality, Record, Space
 from search.vectors import Vectors
 from search.writer import Writer
 
@@ -85,9 +85,15 @@ def _predict(
     task = _task(collection, *names)
     known = np.setdiff1d(task.nodes.record_keys, np.array(sorted(task.predicted), np.int64))
     both = np.intersect1d(known, task.given.record_keys)
-    ridge, quality = fitted(task.given.among(both).vectors, task.nodes.among(both).vectors, seed)
+    examples, wanted = task.given.among(both).vectors, task.nodes.among(both).vectors
+    ridge, quality = fitted(examples, wanted, seed)
     lacking = task.given.among(np.setdiff1d(task.given.record_keys, known))
-    vectors = ridge.predicted(lacking.vectors) if len(lacking.record_keys) else np.empty((0, task.space.dim))
+    if not len(lacking.record_keys):
+        vectors = np.empty((0, task.space.dim), np.float32)
+    elif task.space.metric is Metric.COSINE:
+        vectors = ridge.predicted(lacking.vectors)
+    else:
+        vectors = ridge.as_long(lacking.vectors, examples, wanted)
     if writer is not None:
         _store(collection, writer, task, (lacking.record_keys.tolist(), np.asarray(vectors, np.float32)))
     return Predicted(
@@ -124,9 +130,12 @@ def _task(collection: Collection, name: str, source: str | None) -> _Task:
                 else "there is no other space to predict from; take in texts or pictures first"
             )
         views, state = Views(collection.layout), reads.state(transaction)
-        nodes, given = (
-            one_each(transaction, views.look(transaction, state, one)) for one in (space, able[0])
+        nodes = one_each(
+            transaction,
+            views.look(transaction, state, space),
+            lengths=space.metric is not Metric.COSINE,
         )
+        given = one_each(transaction, views.look(transaction, state, able[0]))
     return _Task(space, able[0], nodes, given, predicted_in(collection, space))
 
 

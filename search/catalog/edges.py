@@ -151,6 +151,40 @@ def neighbours(
     return all_keys[order], all_weights[order]
 
 
+def learned_from(
+    transaction: Transaction, space: Space, nodes: Keys
+) -> Iterator[tuple[int, Keys, NDArray[np.float32]]]:
+    """Of each of `nodes` (n,), ascending, with edges in the layer READ: its key, where they lead, and the weights.
+
+    Each block is read once for all nodes in it; a node with very many neighbours may come several times.
+
+    Raises:
+        CollectionCorrupt: a block does not match its checksum.
+    """
+    blocks = transaction.sql(
+        "select key, first, last from edge_block where space_key = ? and layer = ? and side = ? "
+        "and last >= ? and first <= ? order by last, key",
+        (space.key, READ, OUT, int(nodes[0]), int(nodes[-1]))
+        if len(nodes)
+        else (space.key, READ, OUT, 0, -1),
+    ).fetchall()
+    for key, first, last in blocks:
+        wanted = nodes[np.searchsorted(nodes, first) : np.searchsorted(nodes, last, side="right")]
+        if not len(wanted):
+            continue
+        row = transaction.sql(
+            f"select key, {_COLUMNS}, data, checksum from edge_block where key = ?",  # noqa: S608 - columns
+            (key,),
+        ).fetchone()
+        block = _unpacked(row, space.name)
+        for node, place in zip(wanted.tolist(), np.searchsorted(block.nodes, wanted).tolist(), strict=True):
+            if block.nodes[place] == node:
+                span = slice(block.indptr[place], block.indptr[place + 1])
+                targets = block.targets[span]
+                ones = np.ones(len(targets), np.float32)
+                yield node, targets, ones if block.weights is None else block.weights[span]
+
+
 def every(transaction: Transaction, space: Space, layer: int, side: int = OUT) -> Iterator[Rows]:
     """The blocks of a layer in order; a node with many neighbours may stand in several.
 

@@ -27,8 +27,10 @@ class OneEach:
         return self if there.all() else OneEach(self.record_keys[there], self.vectors[there])
 
 
-def one_each(transaction: Transaction, look: Look, matching: Keys | None = None) -> OneEach:
-    """The vector of each record: of the whole where there is one, else the mean of its pieces.
+def one_each(
+    transaction: Transaction, look: Look, matching: Keys | None = None, *, lengths: bool = False
+) -> OneEach:
+    """The vector of each record: of the whole where there is one, else the mean of its pieces; of unit length.
 
     A picture with objects in it is its whole; a text is the mean of its passages.
 
@@ -36,6 +38,7 @@ def one_each(transaction: Transaction, look: Look, matching: Keys | None = None)
         transaction: the reader's.
         look: the space.
         matching: the records wanted, by their keys; None takes all.
+        lengths: leave the vectors as long as they are.
     """
     rows = look.rows
     mask = np.ones(len(rows), dtype=bool) if matching is None else mask_of(rows, matching)
@@ -49,12 +52,16 @@ def one_each(transaction: Transaction, look: Look, matching: Keys | None = None)
     at, owners = at[order], owners[order]
     in_place = len(at) == len(rows) and np.array_equal(at, np.arange(len(at)))
     matrix = rows.matrix if in_place else rows.matrix[at]
-    if look.space.metric is not Metric.COSINE:
+    if look.space.metric is not Metric.COSINE and not lengths:
         matrix = unit_rows(matrix)
     first = np.flatnonzero(np.diff(owners, prepend=-1))
     if len(first) == len(owners):
         return OneEach(owners, matrix)
-    return OneEach(owners[first], unit_rows(np.add.reduceat(matrix, first, axis=0)))
+    total = np.add.reduceat(matrix, first, axis=0)
+    if lengths:
+        sizes = np.diff(first, append=len(owners))[:, None].astype(np.float32)
+        return OneEach(owners[first], np.asarray(total / sizes, dtype=np.float32))
+    return OneEach(owners[first], unit_rows(total))
 
 
 def _whole_parts(transaction: Transaction, look: Look) -> Keys:

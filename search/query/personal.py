@@ -5,7 +5,7 @@ Such a space holds users and items; the inner product says how they go together,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -22,12 +22,16 @@ from search.query.follow import Views
 from search.query.plan import named
 from search.query.recommend import Taste
 from search.query.run import mask_of, vectors_of
+from search.query.together import TOGETHER, together
 from search.types import Hit, Json, Space
 from search.vectors import Keys, Vectors, unit_rows
 
 USER = "user:"  # what the ids of users begin with, so that none is an item's
 LEARNED_FROM = "learned_from"  # the option of a space's spec that says so
 INTERACTIONS = "interactions"
+HALF_LIFE_ITEMS = (
+    "half_life_items"  # the option by which what was taken counts less, the more was taken since
+)
 RIDGE = "ridge"  # the option of an ALS space: how much of what counts in a row holds its vector near 0
 _NEAREST = 3  # of the items taken that are named for a hit
 _ALPHA, _RIDGE = 10.0, 0.1  # of the fold-in, where the space was not learned by least squares
@@ -44,6 +48,7 @@ class Who:
 
     user: str | None = None
     history: Mapping[str, float] = field(default_factory=dict)
+    listed: bool = False  # the history has no weights, but an order: what was taken last stands last
 
 
 def who(user: object, history: object, half_life: float | None = None) -> Who:
@@ -62,7 +67,7 @@ def who(user: object, history: object, half_life: float | None = None) -> Who:
     taken = weighted(history, "history", days)
     if not taken:
         raise QueryError("the history is empty; give the ids of some items, or ask for the nearest of one")
-    return Who(None, taken)
+    return Who(None, taken, not isinstance(history, Mapping))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +146,18 @@ def personal(
             if not parts.get(key):
                 continue
             query = vectors_of(look.rows, parts[key])[:1]
-            taken[space.name] = edges.neighbours(transaction, space, key)[0]
+            found, theirs = edges.neighbours(transaction, space, key)
+            counted = dict(zip(found.tolist(), theirs.tolist(), strict=True))
         else:
             there = {id: parts[key] for id, key in asked_keys.items() if parts.get(key)}
             if not there:
                 continue
             items = vectors_of(look.rows, [some[0] for some in there.values()])
-            counts = np.array([asked.history[id] for id in there], dtype=np.float64)
+            counts = _counts(space, asked, there)
             query = folded_in(space, users.gram(state, look, all_users), items, counts)
-            taken[space.name] = np.sort(np.array([asked_keys[id] for id in there], dtype=np.int64))
-        tastes.append(Taste(space, look, weight, query))
+            counted = {asked_keys[id]: float(count) for id, count in zip(there, counts, strict=True)}
+        taken[space.name] = np.array(sorted(counted), dtype=np.int64)
+        tastes.append(Taste(space, look, weight, query, together=together(transaction, space, counted)))
     if not tastes:
         names = ", ".join(f"'{space.name}'" for space, _ in spaces)
         what = (
@@ -202,6 +209,17 @@ def _keys(transaction: Transaction, asked: Who, users: Keys) -> dict[str, int]:
     return {id: found[id] for id in asked.history}
 
 
+def _counts(space: Space, asked: Who, ids: Iterable[str]) -> NDArray[np.float64]:
+    """How much each of these items of the history counts (n,)."""
+    counts = np.array([asked.history[id] for id in ids], dtype=np.float64)
+    half_life = space.encoder.options.get(HALF_LIFE_ITEMS)
+    if asked.listed and half_life is not None:
+        place = {id: number for number, id in enumerate(asked.history)}
+        later = len(place) - 1 - np.array([place[id] for id in ids])
+        counts = counts * 0.5 ** (later / float(half_life))  # type: ignore[arg-type]
+    return counts
+
+
 def folded_in(space: Space, gram: Gram, items: Vectors, counts: NDArray[np.float64]) -> Vectors:
     """The vector (1, dim) of somebody new who took these items, as if learned with the items' vectors as they are.
 
@@ -216,7 +234,7 @@ def folded_in(space: Space, gram: Gram, items: Vectors, counts: NDArray[np.float
     """
     options = space.encoder.options
     rows, left = items.astype(np.float64), gram.products
-    if space.encoder.family == "als":
+    if space.encoder.family in ("als", TOGETHER):
         extra = float(options["alpha"]) * (np.log1p(counts) if options["log"] else counts)  # type: ignore[arg-type]
         if RIDGE in options:
             ridge = float(options[RIDGE]) * float(extra.sum())  # type: ignore[arg-type]
@@ -232,10 +250,15 @@ def folded_in(space: Space, gram: Gram, items: Vectors, counts: NDArray[np.float
 def because(transaction: Transaction, hits: Sequence[Hit], told: Personal) -> list[Hit]:
     """The hits with `because` in their `explain`: of the items taken those nearest to each, by the cosine."""
     keys = reads.keys_of(transaction, [hit.id for hit in hits])
-    looks = {taste.space.name: taste.look for taste in told.tastes}
+    looks = {taste.space.name: (taste.look, taste.together) for taste in told.tastes}
     for hit in hits:
-        look = looks[hit.space]
         names: list[Json] = []
+        look, beside = looks[hit.space]
+        if beside is not None and (reasons := beside.reasons(keys[hit.id], _NEAREST)):
+            ids = _ids(transaction, [key for key, _ in reasons])
+            names = [{"id": ids[key], "speaks": round(value, 4)} for key, value in reasons if key in ids]
+            hit.explain = {**(hit.explain or {}), "because": names}
+            continue
         rows = look.rows
         taken = rows.allowed(mask_of(rows, told.taken[hit.space])).positions
         own = rows.allowed(mask_of(rows, np.array([keys[hit.id]], dtype=np.int64))).positions

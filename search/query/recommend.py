@@ -12,6 +12,7 @@ from search.index.flat import scores_at
 from search.index.view import Look
 from search.query.plan import plan
 from search.query.run import Found, mask_of, nearest, positions_of, vectors_of
+from search.query.together import Together
 from search.types import Json, Metric, Space
 from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
 
@@ -37,6 +38,7 @@ class Taste:
     query: Vectors  # (n, dim); one of them is of unit length under the cosine
     unlike: Vectors | None = None  # (m, dim)
     pairs: Vectors | None = None
+    together: Together | None = None  # what speaks for some records beside their vectors
 
     def scores(self, matrix: Vectors) -> NDArray[np.float32]:
         """Of each row (n,): how near it is, less what counts against it."""
@@ -160,6 +162,10 @@ def _candidates(
             wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
             some, way = nearest(taste.look, taste.query, wanted, None)
             found.extend(one.record_keys[~np.isin(one.record_keys, excluded)] for one in some)
+            if (
+                taste.together is not None
+            ):  # those that have gone meanwhile have no row, and are left out there
+                found.append(np.setdiff1d(taste.together.keys(), excluded))
             plans[taste.space.name] = way.to_json()
             continue
         mask = ~mask_of(rows, excluded)
@@ -174,6 +180,9 @@ def _candidates(
             wanted = max(k * _SHORTLIST, _LEAST)
             some, way = nearest(taste.look, taste.query, wanted, allowed)
             found.extend(one.record_keys for one in some)
+            if taste.together is not None:
+                keys = taste.together.keys()
+                found.append(np.intersect1d(keys, rows.record_keys[allowed.mask]))
             plans[taste.space.name] = way.to_json()
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
 
@@ -184,6 +193,8 @@ def scored(taste: Taste, candidates: Keys) -> Found:
     at = positions_of(rows, candidates)
     scores = taste.scores_at(at)
     owners = rows.record_keys[at]
+    if taste.together is not None:
+        scores = taste.together.scores(owners, scores)
     order = np.lexsort((-scores, owners))
     owners = owners[order]
     first = np.ones(len(owners), dtype=bool)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ingest.learn.interactions import als, baselines, evaluation, pairwise
+from ingest.learn.interactions import als, baselines, evaluation, pairwise, recency
 from ingest.learn.interactions.contract import Ranker
 from ingest.learn.interactions.load import InteractionSettings, load_trainer
 from ingest.sources.interaction_files import InteractionFormat, read_interactions
@@ -72,6 +72,20 @@ def test_lines_of_a_user_and_items(tmp_path: Path) -> None:
         ("1", "7"): (1.0, None),
     }
     assert [(one.line, one.reason) for one in read.rejected] == [(3, "a user who took nothing")]
+
+
+def test_lines_in_order_have_their_places_as_times(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text("0 5 7 5\n1 7\n")
+    read = read_interactions([path], InteractionFormat(ordered=True))
+    assert table(read.interactions) == {
+        ("0", "5"): (2.0, 2.0),
+        ("0", "7"): (1.0, 1.0),
+        ("1", "7"): (1.0, 0.0),
+    }
+    (tmp_path / "o.csv").write_text("user,item\na,x\n")
+    with pytest.raises(SourceError, match=r"only the lines of \.txt are ordered"):
+        read_interactions([tmp_path / "o.csv"], InteractionFormat(ordered=True))
 
 
 def test_bad_rows_are_listed_and_the_rest_goes_in(tmp_path: Path) -> None:
@@ -181,6 +195,48 @@ def test_the_half_step_of_als_is_the_closed_form() -> None:
         np.testing.assert_allclose(users[user], exact, rtol=2e-3, atol=2e-4)
 
 
+def test_what_was_taken_counts_less_the_more_was_taken_since() -> None:
+    given = from_pairs(["a", "a", "a", "b"], ["z", "x", "y", "x"], None, [10, 30, 20, 5])
+    # of a: z first, then y, then x; in rows x, y, z
+    np.testing.assert_allclose(recency.faded(given, 2.0), [1, 0.5**0.5, 0.5, 1])
+    assert recency.faded(given, None).tolist() == [1, 1, 1, 1]
+    with pytest.raises(SourceError, match="what was taken when"):
+        recency.faded(from_pairs(["a"], ["x"]), 2.0)
+
+
+def test_the_vectors_of_als_by_what_was_taken_last() -> None:
+    given = shop(2, n_users=20)
+    plain = als.ImplicitALS(als.ALSSettings(dim=6)).fit(given)
+    lately = als.ImplicitALS(als.ALSSettings(dim=6, half_life_items=2.0)).fit(given)
+    assert lately.items.tobytes() == plain.items.tobytes()  # only users forget
+    y = lately.items.astype(np.float64)
+    counts = given.weights * recency.faded(given, 2.0)
+    for user in range(20):
+        span = slice(given.indptr[user], given.indptr[user + 1])
+        rows, extra = y[given.indices[span]], 5 * np.log1p(counts[span])
+        left = y.T @ y + rows.T @ (extra[:, None] * rows) + 0.15 * extra.sum() * np.eye(6)
+        exact = np.linalg.solve(left, rows.T @ (1 + extra))
+        np.testing.assert_allclose(lately.users[user], exact, rtol=2e-3, atol=2e-4)
+
+
+def test_item_knn_with_vectors_beside_it() -> None:
+    given = shop(1, n_users=30)
+    settings = InteractionSettings(dim=6, neighbours=7, shrink=3, half_life_items=2.0)
+    learned = load_trainer("item-knn", settings)
+    learned.learn(given)
+    taken = (given.matrix().toarray() > 0).astype(np.float64)
+    lengths = np.sqrt(taken.sum(axis=0))
+    likeness = (taken.T @ taken) / (np.outer(lengths, lengths) + 3)
+    np.fill_diagonal(likeness, 0)
+    for row in likeness:  # row j: the neighbours of j, among equals the first
+        row[np.argsort(-row, kind="stable")[7:]] = 0
+    counts = np.zeros_like(taken)
+    counts[given.users, given.indices] = recency.faded(given, 2.0)
+    assert learned.factors is not None
+    whole = counts @ likeness.T + 0.2 * (learned.factors.users @ learned.factors.items.T)
+    np.testing.assert_allclose(learned.scores(np.arange(30)), whole, atol=1e-5)
+
+
 def test_item_knn_by_hand() -> None:
     # x and y share a and b (x: a b c, y: a b); z is c's alone beside x.
     given = from_pairs(["a", "a", "b", "b", "c", "c"], ["x", "y", "x", "y", "x", "z"])
@@ -193,7 +249,7 @@ def test_item_knn_by_hand() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ModelUnavailable, match="als, bpr, lightgcn or node2vec"):
+    with pytest.raises(ModelUnavailable, match="als, item-knn, bpr, lightgcn or node2vec"):
         load_trainer("svd")
     for method, settings in (
         ("als", InteractionSettings(layers=2)),
@@ -204,6 +260,13 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ("als", InteractionSettings(regularization=float("nan"))),
         ("lightgcn", InteractionSettings(layers=0)),
         ("bpr", InteractionSettings(epochs=0)),
+        ("bpr", InteractionSettings(half_life_items=2)),
+        ("als", InteractionSettings(half_life_items=0)),
+        ("als", InteractionSettings(neighbours=5)),
+        ("item-knn", InteractionSettings(neighbours=0)),
+        ("item-knn", InteractionSettings(shrink=-1)),
+        ("item-knn", InteractionSettings(half_life_items=float("inf"))),
+        ("item-knn", InteractionSettings(device="cuda")),
     ):
         with pytest.raises(ModelError):
             load_trainer(method, settings)

@@ -222,6 +222,21 @@ def test_attributes_of_nodes_that_are_numbers(shop: Collection) -> None:
         ingest.graph(shop, graph, method="sgc", settings=ingest.NodeSettings(dim=2, attributes=("agee",)))
 
 
+def test_attributes_may_be_fields_of_records_that_are_there(shop: Collection) -> None:
+    rows = [{"id": str(node), "metadata": {"price": 5.0 * node}} for node in GRAPH]
+    shop.add(rows)
+    settings = ingest.NodeSettings(dim=1, hops=1, attributes=("price",))
+    ingest.graph(shop, nx.Graph(GRAPH.edges), method="sgc", settings=settings)
+    prices = 5.0 * np.arange(40)
+    kept = stored(shop, "graph_attributes")
+    np.testing.assert_allclose(
+        [kept[str(node)][0] for node in range(40)], (prices - prices.mean()) / prices.std(), rtol=1e-5
+    )
+    assert ingest.graph(shop, nx.Graph(GRAPH.edges)).unchanged == 40
+    shop.add([{"id": "7", "metadata": {"price": 1000.0}}])
+    assert ingest.graph(shop, nx.Graph(GRAPH.edges)).updated == 40
+
+
 def test_what_cannot_be_used_is_refused_and_changes_nothing(shop: Collection, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="name a space that has them with --features"):
         ingest.graph(shop, GRAPH, method="sgc", settings=SIX)

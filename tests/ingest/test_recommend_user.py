@@ -15,6 +15,7 @@ import search
 from ingest.cli.main import app
 from ingest.learn.interactions.load import load_trainer
 from ingest.sources.interactions import Interactions
+from search.catalog import reads
 from search.collection import Collection
 from search.errors import (
     CollectionError,
@@ -234,6 +235,55 @@ def test_new_items_by_the_map_from_another_space(
     assert again.vectors == 0  # what was predicted is no reason to learn again
 
 
+def test_predicted_items_are_as_long_as_others_and_predicted_again(
+    there: Collection, given: Interactions, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.array([*(int(id[1]) for id in given.item_ids), 0, 1, 2, 3])
+    looks = (
+        np.eye(6, dtype=np.float32)[groups] + rng.standard_normal((len(groups), 6)).astype(np.float32) * 0.2
+    )
+    ids = [*given.item_ids, "new0", "new1", "new2", "new3"]
+    there.add([{"id": id} for id in ids], looks, space="looks")
+    ingest.predict(there, space="interactions", source="looks")
+
+    def lengths() -> tuple[float, np.ndarray]:
+        """The mean length of the vectors of items taken, and those of the predicted ones."""
+        space = there.spaces()["interactions"]
+        with there.database.reading() as transaction:
+            keys = reads.keys_of(transaction, ids)
+        rows = there._asker.looked(space, lambda _, look: look).rows
+        found = {int(key): row for key, row in zip(rows.record_keys, rows.matrix, strict=True)}
+        long = {id: float(np.linalg.norm(found[keys[id]])) for id in ids if keys[id] in found}
+        new = np.array([long[id] for id in ids if id.startswith("new") and id in long])
+        return float(np.mean([long[id] for id in given.item_ids])), new
+
+    usual, predicted = lengths()
+    assert len(predicted) == 4
+    assert predicted.mean() == pytest.approx(usual, rel=0.35)
+    assert predicted.std() > 0
+    one, two = given.user_ids[0], given.user_ids[1]
+    more = [{"customer": user, "sku": "new0"} for user in (one, two)]
+    orders = tmp_path / "orders.jsonl"
+    orders.write_text("\n".join([orders.read_text(), *map(json.dumps, more)]))
+    ingest.interactions(there, orders, user="customer", item="sku", settings=SETTINGS)
+    new0, new1 = there.get(["new0", "new1"])
+    assert new0 is not None
+    assert new1 is not None
+    assert not (new0.metadata or {}).get("interactions_predicted")  # it is learned by now
+    assert new1.metadata == {"interactions_predicted": True}
+    where = "id in ('new1', 'new2', 'new3')"
+    first = [
+        there.recommend(user=user, k=1, where=where)[0].id for user in given.user_ids if user[1] in "123"
+    ]
+    right = [
+        id[-1] == user[1]
+        for id, user in zip(first, (u for u in given.user_ids if u[1] in "123"), strict=True)
+    ]
+    assert np.mean(right) > 0.9
+    assert there.check() == []
+
+
 def test_a_deleted_user_is_unknown_and_a_deleted_item_never_shown(
     there: Collection, given: Interactions
 ) -> None:
@@ -324,3 +374,111 @@ def test_over_http_as_in_python(there: Collection, given: Interactions) -> None:
             (hit.id, hit.score) for hit in expected
         ]
         assert not {hit.id for hit in expected} & {"i0-00", "i4-03"} or "user" not in asked
+
+
+def timed(path: Path, given: Interactions) -> Path:
+    assert given.times is not None
+    lines = [
+        f"{given.user_ids[user]},{given.item_ids[item]},{time}"
+        for user, item, time in zip(given.users, given.indices, given.times, strict=True)
+    ]
+    path.write_text("\n".join(["user,item,time", *lines]))
+    return path
+
+
+TOGETHER = ingest.InteractionSettings(dim=8, neighbours=9, shrink=2, half_life_items=2.0)
+
+
+@pytest.fixture
+def together(tmp_path: Path, given: Interactions) -> Collection:
+    made = search.open(tmp_path / "together")
+    ingest.interactions(made, timed(tmp_path / "orders.csv", given), method="item-knn", settings=TOGETHER)
+    return made
+
+
+def by_order(given: Interactions, user: int) -> list[str]:
+    """What a user took, the last last."""
+    assert given.times is not None
+    span = slice(given.indptr[user], given.indptr[user + 1])
+    return [given.item_ids[item] for item in given.indices[span][np.argsort(given.times[span])]]
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_neighbours_are_summed_up_as_the_trainer_does(
+    together: Collection, given: Interactions, kind: str
+) -> None:
+    learned = load_trainer("item-knn", TOGETHER)
+    learned.learn(given)
+    if kind == "hnsw":
+        together.tune(kind="hnsw", space="interactions")
+    for user in (0, 5, 41):
+        scores = learned.scores(np.array([user]))[0]
+        wanted = [
+            (given.item_ids[at], float(scores[at]))
+            for at in np.argsort(-scores, kind="stable")
+            if given.item_ids[at] not in taken(given, user)
+        ]
+        hits = together.recommend(user=given.user_ids[user], k=1000)
+        assert [hit.id for hit in hits] == [id for id, _ in wanted]
+        np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in wanted], atol=1e-5)
+        new = together.recommend(history=by_order(given, user), k=1000)
+        assert [hit.id for hit in new[:20]] == [id for id, _ in wanted[:20]]
+        np.testing.assert_allclose([hit.score for hit in new], [score for _, score in wanted], atol=2e-3)
+        other = together.recommend(history=by_order(given, user)[::-1], k=1000)
+        assert [hit.score for hit in other] != [hit.score for hit in new]  # the order counts
+    hits = together.recommend(user=given.user_ids[0], k=3, where="id in ('i0-00', 'i1-00', 'i2-00', 'i3-00')")
+    assert len(hits) == 3
+
+
+def test_what_speaks_for_a_hit(together: Collection, given: Interactions) -> None:
+    learned = load_trainer("item-knn", TOGETHER)
+    learned.learn(given)
+    assert learned.factors is not None
+    hit = together.recommend(user=given.user_ids[2], explain=True)[0]
+    assert hit.explain is not None
+    counts = dict(zip(by_order(given, 2)[::-1], 0.5 ** (np.arange(7) / 2), strict=True))
+    at = given.item_ids.index(hit.id)
+    likeness = learned.factors.together.toarray()  # type: ignore[union-attr]
+    speaks = {id: count * likeness[given.item_ids.index(id), at] for id, count in counts.items()}
+    best = sorted((id for id in speaks if speaks[id] > 0), key=lambda one: -speaks[one])[:3]
+    assert [one["id"] for one in hit.explain["because"]] == best
+    assert hit.explain["because"][0]["speaks"] == pytest.approx(speaks[best[0]], abs=1e-4)
+
+
+def test_neighbours_outlive_deletions_and_compaction(together: Collection, given: Interactions) -> None:
+    best = together.recommend(user=given.user_ids[1], k=1)[0].id
+    together.delete([best])
+    before = together.recommend(user=given.user_ids[1], k=500)
+    assert best not in {hit.id for hit in before}
+    together.compact()
+    assert together.recommend(user=given.user_ids[1], k=500) == before
+    assert together.check() == []
+
+
+def test_a_half_life_needs_times_before_anything_is_done(tmp_path: Path, given: Interactions) -> None:
+    orders = written(tmp_path / "orders.jsonl", given)
+    with pytest.raises(SourceError, match="what was taken when"):
+        ingest.interactions(
+            tmp_path / "c", orders, user="customer", item="sku", method="item-knn", settings=TOGETHER
+        )
+    with search.open(tmp_path / "c") as made:
+        assert made.spaces() == {}
+
+
+def test_spaces_of_als_as_they_were_first_learned_fold_in_as_before() -> None:
+    from search.query.personal import folded_in, gram_of
+    from search.types import EncoderSpec, Metric, Modality, Space
+
+    options = {"learned_from": "interactions", "alpha": 5.0, "regularization": 0.02, "log": True}
+    spec = EncoderSpec("als", "als", Modality.GRAPH, 4, options=options)  # type: ignore[arg-type]
+    items = np.random.default_rng(0).standard_normal((30, 4))
+    rows, counts = items[[3, 8]], np.array([1.0, 2.0])
+    extra = 5 * np.log1p(counts)
+    left = items.T @ items + rows.T @ (extra[:, None] * rows) + 0.02 * (extra.sum() + 30) * np.eye(4)
+    found = folded_in(
+        Space(1, "s", Modality.GRAPH, 4, Metric.DOT, spec),
+        gram_of(items.astype(np.float32)),
+        rows.astype(np.float32),
+        counts,
+    )
+    np.testing.assert_allclose(found[0], np.linalg.solve(left, rows.T @ (1 + extra)), rtol=1e-4)

@@ -98,6 +98,20 @@ def test_where_nothing_is_known_around_nodes_get_one_direction() -> None:
     assert (vectors[far] == vectors[far][0]).all()
 
 
+def test_a_node_without_edges_has_the_vector_of_its_own_features() -> None:
+    graph = nx.complete_graph(8)
+    graph.add_nodes_from([8, 9])
+    read = from_networkx(graph)
+    features = features_of(read, 6)
+    features.matrix[[id == "9" for id in read.ids]] = 0
+    trainer = SGC(SGCSettings(dim=6), features)
+    encoder, vectors = trainer.learned(read), dict(zip(read.ids, trainer.fit(read), strict=True))
+    own = features.matrix[read.ids.index("8")].astype(np.float64)
+    alone = (own - encoder.mean) @ encoder.weights - encoder.offset
+    np.testing.assert_allclose(vectors["8"], alone / np.linalg.norm(alone), atol=1e-5)
+    assert not vectors["9"].any()
+
+
 def test_later_nodes_get_what_the_same_encoder_gives_them_in_the_whole_graph() -> None:
     """By the definition, with dense matrices, on the graph with the later nodes in it."""
     whole = nx.barabasi_albert_graph(80, 3, seed=5)

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from ingest.learn.nodes.chance import mixed, stream
 from ingest.learn.nodes.skipgram import aligned_zeros
-from ingest.learn.nodes.step import LANES, SIGMOID, sgd_step
+from ingest.learn.nodes.step import LANES, sgd_step
 
 Array: TypeAlias = NDArray[Any]
 
@@ -98,7 +98,7 @@ def train_cell(
                 place += 1
         for k in range(0, total, _PER_STEP):
             until = min(k + _PER_STEP, total)
-            sgd_step(tiles, documents, document, outputs, targets, k, until, rate, weight, SIGMOID)
+            sgd_step(tiles, documents, document, outputs, targets, k, until, rate, weight)
 
 
 class Dbow:

@@ -16,9 +16,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ingest.learn.interactions.contract import Factors, FactorTrainer, Progress
+from ingest.learn.interactions.recency import faded
 from ingest.sources.interactions import Interactions
 from search.errors import ModelError, SourceError
-from search.query.personal import INTERACTIONS, LEARNED_FROM, RIDGE
+from search.query.personal import HALF_LIFE_ITEMS, INTERACTIONS, LEARNED_FROM, RIDGE
 from search.types import EncoderSpec, Modality
 from search.vectors import Vectors
 
@@ -34,10 +35,12 @@ class ALSSettings:
     "Large-scale parallel collaborative filtering for the Netflix Prize"), so that it means the same in a small set and
     in a large one, in a dense and in a sparse one. `epochs` times both sides are solved for, each by `steps` of
     conjugate gradient (Takács, Pilászy & Tikk 2011). `log` takes log(1 + w) for w: who plays a song a hundred times
-    likes it more, but not a hundred times. `threads` None for all processors; they change nothing in the result.
+    likes it more, but not a hundred times. `threads` None for all processors; they change nothing in the result. With
+    `half_life_items` the vectors of users go by what they took last: of two interactions the one after which so many
+    others were taken counts half.
     """
 
-    dim: int = 64
+    dim: int = 128
     alpha: float = 5.0
     regularization: float = 0.15
     epochs: int = 15
@@ -45,14 +48,15 @@ class ALSSettings:
     log: bool = True
     seed: int = 0
     threads: int | None = None
+    half_life_items: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("dim", "epochs", "steps"):
             if getattr(self, name) < 1:
                 raise ModelError(f"{name} is {getattr(self, name)}; give at least 1")
-        for name in ("alpha", "regularization"):
+        for name in ("alpha", "regularization", "half_life_items"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{name} is {value}; give a positive number")
 
 
@@ -64,6 +68,8 @@ class ImplicitALS(FactorTrainer):
         told = ("alpha", "epochs", "steps", "log", "seed")
         options = {LEARNED_FROM: INTERACTIONS, **{name: getattr(settings, name) for name in told}}
         options[RIDGE] = settings.regularization
+        if settings.half_life_items is not None:
+            options[HALF_LIFE_ITEMS] = settings.half_life_items
         self.spec = EncoderSpec("als", "als", Modality.GRAPH, settings.dim, options=options)
 
     def fit(self, interactions: Interactions, *, progress: Progress | None = None) -> Factors:
@@ -83,6 +89,12 @@ class ImplicitALS(FactorTrainer):
                 half_step(takers, items, users, told.regularization, told.steps, workers)
                 if progress is not None:
                     progress(epoch + 1, told.epochs)
+            if told.half_life_items is not None:
+                lately = interactions.matrix().copy()
+                lately.data = confidence(
+                    lately.data * faded(interactions, told.half_life_items), told.alpha, log=told.log
+                )
+                taken = lately
             # The users last, so that they are what a fold-in of their own items gives.
             half_step(taken, users, items, told.regularization, told.dim, workers)
         return Factors(users, items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,16 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Vectors of users (n_users, dim) and of items (n_items, dim), float32; their inner product is the score."""
+    """Vectors of users (n_users, dim) and of items (n_items, dim), float32; their inner product is the score.
+
+    `together`, where there is one, holds sparse rows (n_items, n_items): how much it speaks for each item that the
+    item of the row was taken; `counts` (n,) then says how much each interaction counts in that.
+    """
 
     users: Vectors
     items: Vectors
+    together: Any | None = None
+    counts: NDArray[np.float32] | None = None
 
 
 class Ranker(ABC):

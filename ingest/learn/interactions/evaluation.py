@@ -141,6 +141,18 @@ def temporal(given: Interactions, share: float = 0.2) -> tuple[Interactions, Int
     return given.where(~later), given.where(later)
 
 
+def at_random(given: Interactions, share: float = 0.2, seed: int = 0) -> tuple[Interactions, Interactions]:
+    """Interactions held out by chance. What happened after them is learned from: figures flatter the method.
+
+    Raises:
+        SourceError: the share leaves nothing on one side.
+    """
+    chosen = np.random.default_rng(seed).random(len(given.indices)) < share
+    if not chosen.any() or chosen.all():
+        raise SourceError(f"a share of {share} leaves nothing on one side; give another")
+    return given.where(~chosen), given.where(chosen)
+
+
 def _times(given: Interactions) -> NDArray[np.float64]:
     if given.times is None:
         raise SourceError("the interactions have no times to split by; name the column that holds them")

@@ -12,6 +12,7 @@ from numba import njit
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)  # between two counters of a stream
 HALF = np.uint64(32)
+LOW = np.uint64(0xFFFFFFFF)
 UNIT = 2.0**-53
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)

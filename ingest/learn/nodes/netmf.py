@@ -25,7 +25,7 @@ MOST_NODES = 20_000  # a number is kept for each pair of nodes: 1.6 GB for so ma
 WINDOW = 10  # steps of the walks
 OVERSAMPLED = 10  # directions beyond those wanted, and ...
 ROUNDS = 4  # ... rounds of the randomised decomposition
-ROWS = 256  # of the matrix that are computed at a time
+ROWS = 64  # of the matrix that are computed at a time
 
 
 class NetMF(SpectralTrainer):

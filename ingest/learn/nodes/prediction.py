@@ -52,6 +52,15 @@ class RidgeMap:
         """Unit vectors (n, dim out) for rows (n, dim in)."""
         return unit_rows(self.raw(given).astype(np.float32))
 
+    def as_long(self, given: Vectors, examples: Vectors, wanted: Vectors) -> Vectors:
+        """Predictions (n, dim out) that are on the whole as long as what is `wanted` (m, dim out) of `examples`.
+
+        A ridge draws its predictions together. Where products are compared, as they are they would never come first
+        among the true ones, and with unit length too often; among themselves the longer are the likelier.
+        """
+        usual, drawn = (float(np.linalg.norm(some, axis=1).mean()) for some in (wanted, self.raw(examples)))
+        return np.asarray(self.raw(given) * (usual / drawn if drawn > 0 else 1.0), dtype=np.float32)
+
 
 def learned_map(given: Vectors, wanted: Vectors) -> RidgeMap:
     """The ridge regression (Hoerl & Kennard 1970) of rows (n, dim out) on rows (n, dim in).
@@ -77,7 +86,7 @@ def learned_map(given: Vectors, wanted: Vectors) -> RidgeMap:
 
 
 def fitted(given: Vectors, wanted: Vectors, seed: int) -> tuple[RidgeMap, MapQuality]:
-    """The map of all examples (n rows each, of unit length), and how good one of four fifths of them is on the rest.
+    """The map of all examples (n rows each), and how good one of four fifths of them is on the rest, by cosines.
 
     Raises:
         QueryError: there are fewer than FEWEST.
@@ -94,12 +103,14 @@ def fitted(given: Vectors, wanted: Vectors, seed: int) -> tuple[RidgeMap, MapQua
     raw, true, others = part.raw(given[held]), wanted[held], wanted[rest]
     guessed = unit_rows(raw.astype(np.float32))
     spread = ((true - part.mean_out) ** 2).sum()
+    left = ((true - raw) ** 2).sum()
     k = min(_NEAREST, len(rest))
+    true, others = unit_rows(true), unit_rows(others)
     near = _nearest(true, others, k)
     same = np.repeat(unit_rows(part.mean_out[None].astype(np.float32)), n_held, axis=0)
     quality = MapQuality(
         held_out=n_held,
-        r2=float(1 - ((true - raw) ** 2).sum() / spread) if spread else 0.0,
+        r2=float(1 - left / spread) if spread else 0.0,
         cosine=float(np.einsum("nd,nd->n", guessed, true).mean()),
         recall=_shared(near, _nearest(guessed, others, k)),
         chance=_shared(near, _nearest(same, others, k)),

@@ -166,9 +166,10 @@ class SGC(FeatureTrainer):
         return type(self)(self.settings, features, threads=self.threads)
 
     def fit(self, graph: Graph, *, progress: Callable[[int, int], None] | None = None) -> Floats:
-        """Vectors (n_nodes, dim) float32; row i is node i, a row of zeros where the node has no edge.
+        """Vectors (n_nodes, dim) float32; row i is node i.
 
-        Nodes about which nothing is known, so many hops around, get one random direction for their component.
+        A node without edges gets the vector of its own features, a row of zeros where it has none. Nodes with edges
+        about which nothing is known, so many hops around, get one random direction for their component.
 
         Raises:
             SourceError: the graph has no edges.
@@ -179,9 +180,8 @@ class SGC(FeatureTrainer):
     def encoded(self, encoder: SmoothedAxes, graph: Graph) -> Floats:
         """What an encoder makes of the nodes that the features are of, as `fit` gives it."""
         assert self.features is not None
+        vectors = encoder.encode(graph, self.features.of(graph), self.threads)
         connected, nodes = without_isolated(graph)
-        vectors = np.zeros((graph.n_nodes, self.settings.dim), np.float32)
-        vectors[nodes] = encoder.encode(connected, self.features.of(connected), self.threads)
         give_directions(vectors, nodes, adjacency(connected), self.settings.seed)
         return vectors
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ingest.learn.nodes.chance import GAMMA, below, mixed, stream, unit
+from ingest.learn.nodes.chance import GAMMA, LOW, below, mixed, stream, unit
 
 LANES = 64  # walks that one thread advances in turn, so that their cache misses overlap
 END = -1  # fills a walk after a dead end
@@ -20,7 +20,6 @@ EDGES_PER_WORD = 4  # of the filter; one in about fifty pairs without an edge th
 
 Array: TypeAlias = NDArray[Any]
 
-_LOW = np.uint64(0xFFFFFFFF)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _OPEN = -1.0  # the bias of a proposal that depends on an edge
 _SURE = 2.0  # the bias of a step that is not refused
@@ -85,7 +84,7 @@ class Rows(NamedTuple):
 def _drawn(accept: Array, alias: Array, low: int, degree: int, bits: Any) -> Any:
     """Where a neighbour stands that is drawn by weight from the row that begins at `low`."""
     k = below(bits, degree)
-    if len(accept) > 0 and np.uint32(bits & _LOW) > accept[low + k]:
+    if len(accept) > 0 and np.uint32(bits & LOW) > accept[low + k]:
         k = np.int64(alias[low + k])
     return low + k
 
