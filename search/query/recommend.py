@@ -213,10 +213,9 @@ def _front(
         rows = taste.look.rows
         some = slice(None) if allowed.n == len(rows) else allowed.positions
         owners = rows.record_keys[some]
-        if allowed.n * SPARSE < len(rows):
-            scores = taste.scores(rows.matrix[some])
-        else:  # to copy many rows takes longer than to score those that do not count
-            scores = taste.scores(rows.matrix)[some]
+        # To copy many rows takes longer than to score those that do not count.
+        few = allowed.n * SPARSE < len(rows)
+        scores = taste.scores(rows.matrix[some]) if few else taste.scores(rows.matrix)[some]
         if taste.together is not None:
             scores = taste.together.scores(owners, scores)
         share = (scores - np.float32(mean)) * np.float32(taste.weight / weight_sum / deviation)
@@ -232,7 +231,7 @@ def _front(
         return keys
     totals = total[keys]
     least = -np.partition(-totals, n - 1)[n - 1]
-    return keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))]
+    return np.asarray(keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))])
 
 
 def scored(taste: Taste, candidates: Keys) -> Found:
