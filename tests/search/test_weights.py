@@ -191,3 +191,38 @@ def test_a_worse_run_is_an_alarm(
     assert outcome(app, [*judged, "--compare", str(run), "--strict"]) == 1
     assert "by more than chance" in capsys.readouterr().err
     assert outcome(app, [*judged, "--hybrid", "--compare", str(run), "--strict"]) == 0
+
+
+def test_a_space_that_knows_nothing_counts_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two spaces are asked in words; in one of them the vectors are chance."""
+    monkeypatch.setattr("search.encoders.load.load_spec", lambda *_, **__: LetterEncoder())
+    shop = search.open(tmp_path / "c")
+    encoder = LetterEncoder()
+    letters = np.random.default_rng(2)
+    texts = ["".join(letters.choice(list("abcdefgh"), 6)) for _ in range(60)]
+    with shop.writing() as writer:
+        good, chance = (writer.space(name, encoder.spec) for name in ("good", "chance"))
+        records = [Record(f"r{i}", text=text) for i, text in enumerate(texts)]
+        writer.put(records, encoder.encode(texts), good)
+        writer.put([Record(one.id) for one in records], letters.random((60, 26)), chance)
+    queries = {f"q{i}": texts[i][:4] for i in range(40)}
+    judgements = {f"q{i}": {f"r{i}": 1} for i in range(40)}
+    before = shop.evaluate(queries, judgements, calibrate=True).metrics["ndcg@10"].mean
+    found = shop.learn_weights(queries, judgements)
+    assert found.kept
+    assert found.weights["good"] == 1.0
+    assert found.weights["chance"] <= 0.5
+    assert found.held_out.before == pytest.approx(before, abs=1e-6)
+    after = shop.evaluate(queries, judgements, calibrate=True).metrics["ndcg@10"].mean
+    assert after > before + 0.05
+    told: Any = {one["name"]: one["asking"] for one in shop.info()["spaces"]}  # type: ignore[index,call-overload,union-attr]
+    assert told["chance"]["weight"] == found.weights["chance"]
+    hits = shop.search(texts[3], calibrate=True, explain=True)
+    weight = found.weights["chance"]
+    for hit in hits:
+        scores: Any = (hit.explain or {})["scores"]
+        assert hit.score == pytest.approx(
+            (scores["good"] + weight * scores["chance"]) / (1 + weight), abs=1e-4
+        )
+    assert sorted(shop.forget_weights()) == ["chance", "good"]
+    assert shop.evaluate(queries, judgements, calibrate=True).metrics["ndcg@10"].mean == before
