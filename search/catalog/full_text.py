@@ -15,18 +15,19 @@ from search.catalog.database import Database, Transaction
 from search.errors import CollectionCorrupt
 
 _TOKENS = "unicode61 remove_diacritics 2"
+# Words of a commit are gathered in so many bytes before they are sorted into the table: 1 MB, FTS5's own measure,
+# makes a large commit sort and merge them again and again (twice the time for 10,000 short texts).
+_ROOMY = "insert into word (word, rank) values ('hashsize', 16777216)"
 TABLES = (
     # Without the texts, which stand in `record`: it holds the words alone.
     f"create virtual table word using fts5 (text, content = '', tokenize = '{_TOKENS}')",
     "create virtual table word_count using fts5vocab (word, 'row')",
-    # Words of a commit are gathered in so many bytes before they are sorted into the table: 1 MB, FTS5's own measure,
-    # makes a large commit sort and merge them again and again (twice the time for 10,000 short texts).
-    "insert into word (word, rank) values ('hashsize', 16777216)",
+    _ROOMY,
 )
 # The same for a few texts in memory, which it holds itself; and to cut queries into words.
 IN_MEMORY = (
     f"create virtual table word using fts5 (text, tokenize = '{_TOKENS}')",
-    "create virtual table word_count using fts5vocab (word, 'row')",
+    _ROOMY,
     f"create virtual table asked using fts5 (text, tokenize = '{_TOKENS}')",
     "create virtual table asked_at using fts5vocab (asked, 'instance')",
 )

@@ -96,6 +96,11 @@ class Keywords:
             telling = [
                 (unit, terms) for unit, terms in wanted if not (unit.is_word and terms[0] in stop_words)
             ]
+            forms = {
+                unit: self._forms(transaction, texts, terms[0], spoken)
+                for unit, terms in telling or wanted
+                if spoken is not None and unit.is_word and len(terms) == 1
+            }
             rare = [
                 (unit, terms)
                 for unit, terms in telling or wanted
@@ -105,10 +110,8 @@ class Keywords:
             for unit, terms in rare or telling or wanted:
                 if unit.prefix or len(terms) > 1:
                     one = Sought(expression=unit.expression)
-                elif unit.is_word and spoken is not None:
-                    one = Sought(self._forms(transaction, texts, terms[0], spoken))
                 else:
-                    one = Sought(terms)
+                    one = Sought(forms.get(unit, terms))
                 sought.setdefault((one, unit.phrase), unit)  # two forms of a word are one
             found = [(unit, *texts.scored(transaction, one)) for (one, _), unit in sought.items()]
         return Ranking([one for one in found if len(one[1])])
@@ -146,7 +149,7 @@ class Keywords:
         shared = stem[:-1] if len(stem) > _SHORTEST_STEM else stem
 
         def alike(*, anew: bool = False) -> dict[str, int]:
-            some = texts.beginning_with(transaction, shared, anew=anew)
+            some = texts.beginning_with(transaction, shared, word, anew=anew)
             stems = spoken.stems(list(some))
             return {one: n for (one, n), its in zip(some.items(), stems, strict=True) if its == stem}
 

@@ -51,8 +51,10 @@ def positions_of(rows: Rows, record_keys: Keys) -> NDArray[np.int64]:
     begins = np.searchsorted(rows.record_keys, record_keys, side="left")
     counts = np.searchsorted(rows.record_keys, record_keys, side="right") - begins
     ends = np.cumsum(counts)
-    at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - ends + counts, counts)
-    return at if rows.living is None else np.asarray(at[rows.living.mask[at]])
+    at: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+        begins - ends + counts, counts
+    )
+    return at if rows.living is None else at[rows.living.mask[at]]
 
 
 def nearest(

@@ -56,7 +56,8 @@ class Texts:
         self.recent = Recent()
         self._found: OrderedDict[Sought, _Held] = OrderedDict()
         self._n_bytes = 0
-        self._vocabulary: dict[str, tuple[int, dict[str, int]]] = {}  # by beginning, as of which commit
+        # By beginning, as of which commit and which texts taken in.
+        self._vocabulary: dict[str, tuple[tuple[int, int], dict[str, int]]] = {}
         self._n_holding: dict[str, tuple[int, int]] = {}  # by word, and how many texts had moved by then
         self._n_moved = 0  # texts that came, changed or went since the beginning
         self.until = 0  # the key from which on texts wait to be taken in by the catalog's index
@@ -133,30 +134,37 @@ class Texts:
             if self.recent.n:
                 late = self.recent.of((word,)).keys
                 n += int(np.count_nonzero(self.lengths[late[late >= self.until]] >= 0))
-            if len(self._n_holding) >= _MOST_COUNTED:
-                self._n_holding.clear()
-            self._n_holding[word] = n, self._n_moved
+            self._counted(word, n)
         return 2 * (n - slack) >= self.totals.n_texts
 
-    def beginning_with(self, transaction: Transaction, prefix: str, *, anew: bool = False) -> dict[str, int]:
-        """The words of the texts that begin so, and how many texts hold each.
+    def _counted(self, word: str, n: int) -> None:
+        if len(self._n_holding) >= _MOST_COUNTED:
+            self._n_holding.clear()
+        self._n_holding[word] = n, self._n_moved
+
+    def beginning_with(
+        self, transaction: Transaction, prefix: str, word: str, *, anew: bool = False
+    ) -> dict[str, int]:
+        """The words of the texts that begin so, of which `word` may be one, and how many texts hold each.
 
         What was read lately is gone by, with the words of texts that moved since; the numbers are of now where it is
         read `anew`.
         """
-        commit, some = self._vocabulary.get(prefix, (-1, {}))
-        if commit < 0 or (anew and commit != self.commit_seq):
-            some = postings.beginning_with(transaction, prefix)
+        now = (self.commit_seq, self.until)
+        as_of, found = self._vocabulary.get(prefix, (None, {}))
+        if as_of is None or (anew and as_of != now):
+            as_of, found = now, postings.beginning_with(transaction, prefix)
             if len(self._vocabulary) >= _MOST_BEGINNINGS:
                 self._vocabulary.clear()
-            self._vocabulary[prefix] = self.commit_seq, some
-        if not self.recent.n:
-            return some
-        found = dict(some)
-        for word, keys in self.recent.beginning_with(prefix):
-            alive = keys[self.lengths[keys] >= 0]
-            if len(alive):
-                found[word] = found.get(word, 0) + int(np.count_nonzero(alive >= self.until))
+            self._vocabulary[prefix] = as_of, found
+        if self.recent.n:
+            found = dict(found)
+            for late, keys in self.recent.beginning_with(prefix):
+                alive = keys[self.lengths[keys] >= 0]
+                if len(alive):
+                    found[late] = found.get(late, 0) + int(np.count_nonzero(alive >= self.until))
+        if as_of == now and word not in self._n_holding:
+            self._counted(word, found.get(word, 0))  # need not be asked once more
         return found
 
     def scored(self, transaction: Transaction, sought: Sought) -> tuple[Keys, NDArray[np.float64]]:

@@ -228,8 +228,8 @@ def test_item_knn_with_vectors_beside_it() -> None:
     lengths = np.sqrt(taken.sum(axis=0))
     likeness = (taken.T @ taken) / (np.outer(lengths, lengths) + 3)
     np.fill_diagonal(likeness, 0)
-    least = -np.sort(-likeness, axis=1)[:, 6:7]
-    likeness[likeness < least] = 0  # row j: the neighbours of j
+    for row in likeness:  # row j: the neighbours of j, among equals the first
+        row[np.argsort(-row, kind="stable")[7:]] = 0
     counts = np.zeros_like(taken)
     counts[given.users, given.indices] = recency.faded(given, 2.0)
     assert learned.factors is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -11,6 +12,9 @@ from PIL import Image
 
 import ingest
 import search
+from ingest.learn.interactions.load import METHODS as INTERACTION_METHODS
+from ingest.learn.interactions.load import InteractionSettings, settings_of
+from ingest.learn.interactions.load import load_trainer as load_interaction_trainer
 from search.encoders.load import ModelChoice
 from search.errors import CollectionError
 from tests.search.test_text_encoder import save_bert
@@ -69,3 +73,33 @@ def test_graphs_go_on_with_method_and_settings(tmp_path: Path) -> None:
         ingest.graph(tmp_path / "new", graph, settings=ingest.NodeSettings(dim=4, walks=1)).model
         == "node2vec"
     )
+
+
+@pytest.mark.parametrize("method", INTERACTION_METHODS)
+def test_the_settings_of_what_learned_from_interactions_can_be_told_from_its_space(method: str) -> None:
+    settings = InteractionSettings(dim=6, epochs=3, seed=5)
+    more = {
+        "als": {"alpha": 2.0, "regularization": 0.3, "half_life_items": 4.0},
+        "item-knn": {"neighbours": 7, "shrink": 3.0},
+        "bpr": {"rate": 0.01, "decay": 0.2},
+        "lightgcn": {"layers": 2, "decay": 0.2},
+        "node2vec": {},
+    }
+    for given in (settings, replace(settings, **more[method]), InteractionSettings()):
+        spec = load_interaction_trainer(method, given).spec
+        assert load_interaction_trainer(method, settings_of(spec)).spec == spec
+
+
+def test_interactions_go_on_with_method_and_settings(tmp_path: Path) -> None:
+    bought = tmp_path / "bought.csv"
+    rows = [f"u{n % 5},i{n * n % 7}" for n in range(30)]
+    bought.write_text("user,item\n" + "\n".join(rows) + "\n")
+    made = ingest.InteractionSettings(dim=4, epochs=2)
+    first = ingest.interactions(tmp_path / "c", bought, method="bpr", settings=made)
+    again = ingest.interactions(tmp_path / "c", bought)
+    assert (again.model, again.unchanged) == ("bpr", first.added)
+    bought.write_text("user,item\n" + "\n".join([*rows, "u9,i0"]) + "\n")
+    assert ingest.interactions(tmp_path / "c", bought).updated == first.added
+    with search.open(tmp_path / "c", mode="r") as shop:
+        encoder = shop.spaces()["interactions"].encoder
+        assert (encoder.family, encoder.dim, encoder.options["epochs"]) == ("bpr", 4, 2)

@@ -11,7 +11,7 @@ from ingest.learn.interactions.contract import Ranker
 from ingest.sources.interactions import Interactions
 from search.errors import ModelError, SourceError
 
-_ITEMS_AT_ONCE = 1024
+_ENTRIES_AT_ONCE = 1 << 24  # of likeness between some items and all, at the most
 
 
 def _some(interactions: Interactions) -> None:
@@ -54,24 +54,24 @@ class ItemKNN(Ranker):
         weighed = _bm25(taken) if self.bm25 else taken
         columns = weighed.tocsc()
         lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
-        kept = [
-            self._nearest(columns, lengths, slice(at, at + _ITEMS_AT_ONCE))
-            for at in range(0, columns.shape[1], _ITEMS_AT_ONCE)
-        ]
+        n_items = columns.shape[1]
+        step = max(1, _ENTRIES_AT_ONCE // n_items)
+        kept = [self._nearest(columns, lengths, slice(at, at + step)) for at in range(0, n_items, step)]
         self._taken, self._likeness = taken, sparse.vstack(kept).tocsr()
 
     def _nearest(self, columns: Any, lengths: NDArray[np.float32], some: slice) -> Any:
-        """Rows of likeness, of these items to their nearest others."""
+        """Rows of likeness, of these items to their nearest others; among equals those with the lower numbers."""
         from scipy import sparse
 
-        together = (columns[:, some].T @ columns).toarray()
-        scale = lengths[some, None] * lengths[None, :] + self.shrink
-        together /= np.maximum(scale, np.finfo(np.float32).tiny)  # 0 where nobody took one of the two
-        together[np.arange(len(together)), np.arange(some.start, some.start + len(together))] = 0
-        k = min(self.neighbours, together.shape[1])
-        least = -np.partition(-together, k - 1, axis=1)[:, k - 1 : k]
-        together[together < least] = 0
-        return sparse.csr_matrix(together, dtype=np.float32)
+        together = (columns[:, some].T @ columns).tocoo()
+        row, column = together.row, together.col
+        likeness = together.data / (lengths[some][row] * lengths[column] + self.shrink)
+        others = (column != row + some.start) & (likeness > 0)
+        row, column, likeness = row[others], column[others], likeness[others].astype(np.float32)
+        order = np.lexsort((column, -likeness, row))
+        first = np.searchsorted(row[order], np.arange(together.shape[0]))
+        best = order[np.arange(len(order)) - first[row[order]] < self.neighbours]
+        return sparse.csr_matrix((likeness[best], (row[best], column[best])), shape=together.shape)
 
     def towards(self) -> Any:
         """Sparse rows (n_items, n_items): how much each item speaks for others, being among their neighbours."""
