@@ -170,6 +170,14 @@ def personal(
     return Personal(tastes, left_out, taken)
 
 
+def names_one(users: Keys, keys: Keys) -> bool:
+    """Whether any of these keys is a user's; `users` are ascending."""
+    if not len(users):
+        return False
+    at = np.minimum(np.searchsorted(users, keys), len(users) - 1)
+    return bool((users[at] == keys).any())
+
+
 def _spaces(spaces: Mapping[str, Space], weights: Mapping[str, float] | None) -> list[tuple[Space, float]]:
     if weights is not None:
         chosen = [(named(spaces, name), weight) for name, weight in weights.items()]

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.index.contract import Allowed
 from search.index.flat import scores_at
 from search.index.view import Look
 from search.query.plan import plan
 from search.query.run import Found, mask_of, nearest, positions_of, vectors_of
 from search.query.together import Together
 from search.types import Json, Metric, Space
-from search.vectors import Keys, Vectors, diverse, similarity, unit_rows
+from search.vectors import SPARSE, Keys, Vectors, diverse, similarity, unit_rows
 
 _SHORTLIST = 20  # candidates taken from each space for each hit wanted, where a space is not scanned whole
 _LEAST = 500
 _USUAL = 1000  # rows that say which scores are usual in a space
 _LEAST_SPREAD = 1e-6
 _FEW = 64  # records left out, which are looked for and passed over; more are told to the index
+_ROUNDING = 1e-5  # by which sums may differ that were made in another order, as a share of the largest
 _POOL = 5  # candidates looked at for each hit wanted when the hits are to be diverse
 
 
@@ -110,7 +112,9 @@ def recommend(
     With `calibrate` a score is first told in deviations from the mean over records at large, so that spaces whose
     scores differ in height and spread count alike; then 0 means as near as any record.
     """
-    candidates, plans = _candidates(tastes, k, matching, excluded)
+    usual = [taste.usual() if calibrate else (0.0, 1.0) for taste in tastes]
+    pool = max(k * _POOL, 100) if diversity > 0 else k
+    candidates, plans = _candidates(tastes, k, (matching, excluded), usual, pool)
     total = np.zeros(len(candidates), np.float32)
     weight_sum = sum(taste.weight for taste in tastes)
     share = np.full((len(tastes), len(candidates)), -np.inf, np.float32)
@@ -118,7 +122,7 @@ def recommend(
     for number, taste in enumerate(tastes):
         best = scored(taste, candidates)
         at = np.searchsorted(candidates, best.record_keys)
-        mean, deviation = taste.usual() if calibrate else (0.0, 1.0)
+        mean, deviation = usual[number]
         scores_there = (best.scores - np.float32(mean)) / np.float32(deviation)
         share[number, at] = scores_there * np.float32(taste.weight / weight_sum)
         parts[number, at] = best.part_keys
@@ -127,7 +131,7 @@ def recommend(
     order = np.flatnonzero(known)
     order = order[np.lexsort((candidates[order], -total[order]))]
     if diversity > 0:
-        order = order[: max(k * _POOL, 100)]
+        order = order[:pool]
         relevance = total[order]
         if calibrate and len(order):  # cosines are taken from it
             relevance = (relevance - relevance.min()) / np.float32(np.ptp(relevance) or 1)
@@ -150,21 +154,25 @@ def recommend(
 
 
 def _candidates(
-    tastes: Sequence[Taste], k: int, matching: Keys | None, excluded: Keys
+    tastes: Sequence[Taste],
+    k: int,
+    wanted: tuple[Keys | None, Keys],
+    usual: Sequence[tuple[float, float]],
+    pool: int,
 ) -> tuple[Keys, dict[str, Json]]:
-    """Keys of the records to score, ascending, and how they were found in each space."""
+    """Keys of the records to score, ascending, the best `pool` among them, and how they were found in each space."""
+    matching, excluded = wanted
     found: list[Keys] = []
     plans: dict[str, Json] = {}
     scan_all = all(taste.look.approximate is None for taste in tastes)
+    allowed_of: list[Allowed] = []
     for taste in tastes:
         rows = taste.look.rows
         if not scan_all and matching is None and len(excluded) <= _FEW:
-            wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
-            some, way = nearest(taste.look, taste.query, wanted, None)
+            n_wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
+            some, way = nearest(taste.look, taste.query, n_wanted, None)
             found.extend(one.record_keys[~np.isin(one.record_keys, excluded)] for one in some)
-            if (
-                taste.together is not None
-            ):  # those that have gone meanwhile have no row, and are left out there
+            if taste.together is not None:  # of those that have gone meanwhile no row is found
                 found.append(np.setdiff1d(taste.together.keys(), excluded))
             plans[taste.space.name] = way.to_json()
             continue
@@ -173,18 +181,58 @@ def _candidates(
             mask &= mask_of(rows, matching)
         allowed = rows.allowed(mask)
         if scan_all:
-            found.append(np.unique(rows.record_keys[allowed.mask]))
+            allowed_of.append(allowed)
             n_rows, n_allowed = rows.n_alive, allowed.n
             plans[taste.space.name] = plan(n_rows, n_allowed, taste.space.dim, k, None).to_json()
         else:
-            wanted = max(k * _SHORTLIST, _LEAST)
-            some, way = nearest(taste.look, taste.query, wanted, allowed)
+            some, way = nearest(taste.look, taste.query, max(k * _SHORTLIST, _LEAST), allowed)
             found.extend(one.record_keys for one in some)
             if taste.together is not None:
                 keys = taste.together.keys()
                 found.append(np.intersect1d(keys, rows.record_keys[allowed.mask]))
             plans[taste.space.name] = way.to_json()
+    if scan_all:
+        return _front(tastes, allowed_of, usual, pool), plans
     return (np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)), plans
+
+
+def _front(
+    tastes: Sequence[Taste], allowed_of: Sequence[Allowed], usual: Sequence[tuple[float, float]], n: int
+) -> Keys:
+    """The keys of the n best of all records, ascending, and of those that are as good but for rounding.
+
+    Sums stand at the places of the keys, so that nothing has to be sorted.
+    """
+    highest = max((int(taste.look.rows.record_keys.max(initial=0)) for taste in tastes), default=0)
+    total = np.zeros(highest + 1, np.float32)
+    known = np.zeros(highest + 1, dtype=bool)
+    weight_sum = sum(taste.weight for taste in tastes)
+    for taste, allowed, (mean, deviation) in zip(tastes, allowed_of, usual, strict=True):
+        if not allowed.n:
+            continue
+        rows = taste.look.rows
+        some = slice(None) if allowed.n == len(rows) else allowed.positions
+        owners = rows.record_keys[some]
+        if allowed.n * SPARSE < len(rows):
+            scores = taste.scores(rows.matrix[some])
+        else:  # to copy many rows takes longer than to score those that do not count
+            scores = taste.scores(rows.matrix)[some]
+        if taste.together is not None:
+            scores = taste.together.scores(owners, scores)
+        share = (scores - np.float32(mean)) * np.float32(taste.weight / weight_sum / deviation)
+        known[owners] = True
+        if taste.look.pieces:
+            best = np.full(highest + 1, -np.inf, np.float32)
+            np.maximum.at(best, owners, share)
+            total += np.where(best > -np.inf, best, np.float32(0))
+        else:
+            total[owners] += share
+    keys = np.flatnonzero(known)
+    if n >= len(keys):
+        return keys
+    totals = total[keys]
+    least = -np.partition(-totals, n - 1)[n - 1]
+    return keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))]
 
 
 def scored(taste: Taste, candidates: Keys) -> Found:

@@ -15,10 +15,10 @@ from search.errors import UnknownRecord
 from search.query import plan, run
 from search.query.asking import Asking
 from search.query.examples import Examples, taste_of
-from search.query.personal import Who, because, is_personal, personal
+from search.query.personal import Who, because, is_personal, names_one, personal
 from search.query.recommend import Taste, recommend
 from search.query.request import Options
-from search.types import Hit, Json
+from search.types import Hit, Json, Metric
 
 if TYPE_CHECKING:
     from search.query.mix import Mix
@@ -141,15 +141,23 @@ class SeveralSpaces(Asking):
         excluded = np.array(sorted(left_out), dtype=np.int64)
         if any(is_personal(one.space) for one in tastes):
             users = self._users.keys(transaction, state)
-            if not np.isin(users, excluded).any():  # only who asks by a user wants users
-                excluded = np.union1d(excluded, users)
+            if not names_one(users, excluded):  # only who asks by a user wants users
+                excluded = np.concatenate([excluded, users])
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
-        chosen = recommend(tastes, options.k, matching, excluded, diversity, calibrate=options.calibrate)
+        # Inner products and distances know no common measure with the scores of another space.
+        mixed = len(tastes) > 1 and any(one.space.metric is not Metric.COSINE for one in tastes)
+        calibrate = options.calibrate or mixed
+        chosen = recommend(tastes, options.k, matching, excluded, diversity, calibrate=calibrate)
         said = None
         if options.explain:
-            said = [[{"scores": scores, "plans": chosen.plans, **(told or {})} for scores in chosen.scores]]
+            said = [
+                [
+                    {"scores": scores, "plans": chosen.plans, "calibrated": calibrate, **(told or {})}
+                    for scores in chosen.scores
+                ]
+            ]
         return run.hits(
             transaction,
             self._lately,
