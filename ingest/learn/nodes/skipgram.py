@@ -23,6 +23,7 @@ ENTRIES_PER_ROW = 16  # of a block's table of negatives, on average; a table is 
 ENTRIES_OF_RAREST = 4  # as many entries as give the rarest row this many ...
 MOST_ENTRIES = 1 << 18  # ... but not more than this
 DRAWN = 3  # negatives per pair, at most; where more are asked for, each counts for several
+START = 5.0  # vectors begin evenly within +-START / 2 / dim; 1 in word2vec, 2 in gensim, which learn slowly at first
 ROWS_PER_TASK = 256  # sequences that one thread thins out at a time
 # One salt for each use of chance, so that the streams of a walk number do not meet.
 _THIN, _WINDOW, _NEGATIVE = 0x51A7, 0x3C0B, 0x77E9
@@ -262,7 +263,7 @@ class SkipGram:
         shape = (blocks.n_blocks, blocks.size, width)
         self._inputs, self._outputs = aligned_zeros(shape), aligned_zeros(shape)
         start = np.random.default_rng([settings.seed, 1]).random((n, dim), np.float32)
-        self._inputs.reshape(-1, width)[self.rows, :dim] = (start - np.float32(0.5)) / np.float32(dim)
+        self._inputs.reshape(-1, width)[self.rows, :dim] = (start - np.float32(0.5)) * np.float32(START / dim)
         mass = np.zeros(blocks.n_blocks * blocks.size)
         mass[self.rows] = np.maximum(frequencies, 1) ** 0.75
         self.noise = [self._noise_of(part, mass.sum()) for part in mass.reshape(blocks.n_blocks, blocks.size)]
