@@ -307,7 +307,7 @@ def test_missing_files_folders_and_columns_are_named(
 ) -> None:
     with pytest.raises(SourceError, match="there is no such file; check the path"):
         read_graph(tmp_path / "nowhere.csv")
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match="nearkin ingest graphs"):
         read_graph(tmp_path)
     table = written("g.csv", "who,whom\nx,y\n")
     with pytest.raises(SourceError, match="has no column 'friend'; its columns are who, whom"):
