@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-from ingest.learn.nodes.load import METHODS, NodeSettings, load_trainer
+from ingest.learn.nodes.load import FEATURED, METHODS, NodeSettings, load_trainer
 from ingest.learn.nodes.prediction import fitted
 from ingest.sources.graphs import read_graph
 from search.vectors import unit_rows
@@ -23,7 +23,7 @@ def main() -> None:
     """Print a line for each method."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--graph", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=[each for each in METHODS if each not in FEATURED])
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     graph = read_graph(arguments.graph).graph

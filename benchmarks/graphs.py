@@ -1,12 +1,13 @@
 """How fast a graph is read, walked and learned: `python -m benchmarks.graphs [--nodes N] [--edges-per-node M]`.
 
+With `--peers all` other libraries learn from the same graphs too, each in a process and an environment of its own.
 With `--device cuda` it compares the trainers of the GPU with those of the processor instead, line by line as they come.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import os
 import resource
 import sys
 import tempfile
@@ -14,13 +15,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.graph_peers import LARGE_ONLY, NAMES, NEARKIN, PEERS, SMALL_ONLY, compared, protein, social
 from ingest.learn.nodes.contract import Graph
 from ingest.learn.nodes.node2vec import Node2Vec
 from ingest.learn.nodes.skipgram import SkipGramSettings
@@ -28,6 +30,8 @@ from ingest.learn.nodes.walks import Walker, WalkSettings, available_threads
 from ingest.sources.graphs import from_edges, read_graph
 
 Result = TypeVar("Result")
+SHARED = Path(os.environ.get("NEARKIN_SHARED", Path(__file__).parents[2] / "shared")) / "data"
+PROTEIN = SHARED / "graphs" / "ppi"
 
 
 def planted(
@@ -59,28 +63,6 @@ def same_block(vectors: NDArray[np.float32], graph: Graph, n_blocks: int) -> flo
     scores[np.arange(100), asked] = -2
     nearest = np.argpartition(-scores, 5, axis=1)[:, :5]
     return float((block[nearest] == block[asked][:, None]).mean())
-
-
-def gensim_vectors(walker: Walker, threads: int) -> NDArray[np.float32]:
-    """gensim's skip-gram on the same walks, with the same settings."""
-    from gensim.models import Word2Vec
-
-    steps = walker.walk(0, walker.n_walks)
-    sentences = [[str(node) for node in row if node >= 0] for row in steps.tolist()]
-    model: Any = Word2Vec(
-        sentences,
-        vector_size=128,
-        window=10,
-        min_count=0,
-        sg=1,
-        negative=5,
-        workers=threads,
-        epochs=1,
-        seed=0,
-    )
-    vectors = np.zeros((walker.graph.n_nodes, 128), np.float32)
-    vectors[[int(name) for name in model.wv.index_to_key]] = model.wv.vectors
-    return vectors
 
 
 def reading(arguments: argparse.Namespace, table: Table) -> Graph:
@@ -130,14 +112,27 @@ def learning(graph: Graph, arguments: argparse.Namespace, table: Table) -> None:
         note = f"{tokens / seconds / 1e6:.2f} M tokens/s, same block {kept:.3f}"
         table.add_row(f"node2vec, whole run, {threads} threads", f"{seconds:.2f} s", note)
     table.add_row("same bytes for each number of threads", "", "yes" if len(bytes_found) == 1 else "NO")
-    if importlib.util.find_spec("gensim") is None:
-        table.add_row("gensim's skip-gram on the same walks", "", "gensim is not installed")
-        return
-    seconds, vectors = timed(lambda: gensim_vectors(Walker(graph, walks), arguments.threads))
-    note = f"same block {same_block(vectors, graph, arguments.blocks):.3f}"
-    table.add_row(
-        f"gensim's skip-gram on the same walks, {arguments.threads} threads", f"{seconds:.2f} s", note
-    )
+
+
+def beside(arguments: argparse.Namespace) -> None:
+    """Print the comparison with other libraries, line by line."""
+    wanted = NAMES if arguments.peers == ["all"] else tuple(arguments.peers)
+    peers = NEARKIN + tuple(peer for peer in PEERS if peer.method in wanted)
+    graphs = [social()]
+    if arguments.protein.is_dir():
+        graphs.append(protein(arguments.protein))
+    for graph in graphs:
+        elsewhere = LARGE_ONLY if len(graph.edges) < 100_000 else SMALL_ONLY
+        some = tuple(peer for peer in peers if peer.method not in elsewhere)
+        print(
+            f"\n{graph.name}: {len(graph.labels):,} nodes, {len(graph.edges):,} edges, {arguments.threads} threads"
+        )
+        print(
+            "method                p, q   read  learn  processor    peak  macro-F1 micro-F1  AUC by regression, cosine"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            for row in compared(graph, some, arguments.threads, arguments.repeats, Path(folder)):
+                print(row.line(), flush=True)
 
 
 def on_device(arguments: argparse.Namespace) -> None:
@@ -173,7 +168,25 @@ def main() -> None:
         "--large", type=int, default=1_000_000, help="nodes of the large graph, with --device"
     )
     parser.add_argument("--profile", action="store_true", help="with --device, also the longest kernels")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        default=["none"],
+        help="all, or names: " + ", ".join(NAMES) + "; instead of all else",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="with --peers: divisions of the labelled nodes"
+    )
+    parser.add_argument(
+        "--protein", type=Path, default=PROTEIN, help="with --peers: folder with PPI.ungraph and PPI.cmty"
+    )
     arguments = parser.parse_args()
+    unknown = set(arguments.peers) - {*NAMES, "all", "none"}
+    if unknown or (len(arguments.peers) > 1 and {"all", "none"} & set(arguments.peers)):
+        parser.error(f"--peers takes all, none, or some of {', '.join(NAMES)}")
+    if arguments.peers != ["none"]:
+        beside(arguments)
+        return
     if arguments.device is not None:
         on_device(arguments)
         return

@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.graphs import planted, same_block
+from ingest.learn.nodes.chance import below, mixed, stream
 from ingest.learn.nodes.contract import Graph
-from ingest.learn.nodes.walks import Walker, WalkSettings, below, mixed, stream
+from ingest.learn.nodes.walks import Walker, WalkSettings
 from ingest.sources.compressed import compressed_rows
 from ingest.sources.edges import from_edges
 

@@ -67,9 +67,8 @@ def by_words(shop: search.Collection, queries: Sequence[str]) -> list[list[str]]
         state, words = reads.state(transaction), Keywords()
         ids = dict(transaction.sql("select key, id from record").fetchall())
         for query in queries:
-            ranking = words.ranking(transaction, state, query)
-            order = np.argsort(-ranking.scores, kind="stable")[:10]
-            found.append([ids[key] for key in ranking.keys[order].tolist()])
+            keys, _ = words.ranking(transaction, state, query).first(np.ones(state.next_record, bool), 10)
+            found.append([ids[key] for key in keys.tolist()])
     return found
 
 

@@ -3,13 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ingest.compiled_code import place as _place
+
 if TYPE_CHECKING:
+    from ingest.learn.graphs.settings import GraphSettings
     from ingest.learn.interactions.load import InteractionSettings
     from ingest.learn.nodes.load import NodeSettings
     from ingest.learn.pictures.settings import SimclrSettings
     from ingest.learn.words.settings import WordSettings
     from ingest.objects import ObjectSettings
     from ingest.report import Level, Options, Progress, Report
+    from ingest.sources.graph_records import GraphFormat
     from ingest.sources.interaction_files import InteractionFormat
     from ingest.sources.load import TextFormat
     from ingest.sources.pictures import PictureFormat
@@ -29,11 +33,14 @@ if TYPE_CHECKING:
         text,
         vectors,
     )
+    from ingest.verbs.whole_graphs import graphs
     from search.encoders.load import ModelChoice
 
 __all__ = [
     "Comparing",
     "EdgeFormat",
+    "GraphFormat",
+    "GraphSettings",
     "InteractionFormat",
     "InteractionSettings",
     "Level",
@@ -51,6 +58,7 @@ __all__ = [
     "evaluate_interactions",
     "evaluate_links",
     "graph",
+    "graphs",
     "images",
     "interactions",
     "migrate",
@@ -68,6 +76,8 @@ _HOMES = {
     "migrate_back": "ingest.verbs",
     "migrate_drop": "ingest.verbs",
     "EdgeFormat": "ingest.verbs",
+    "GraphFormat": "ingest.sources.graph_records",
+    "GraphSettings": "ingest.learn.graphs.settings",
     "InteractionFormat": "ingest.sources.interaction_files",
     "InteractionSettings": "ingest.learn.interactions.load",
     "Level": "ingest.report",
@@ -84,12 +94,16 @@ _HOMES = {
     "evaluate_interactions": "ingest.verbs",
     "evaluate_links": "ingest.verbs",
     "graph": "ingest.verbs",
+    "graphs": "ingest.verbs.whole_graphs",
     "images": "ingest.verbs",
     "interactions": "ingest.verbs",
     "predict": "ingest.verbs",
     "text": "ingest.verbs",
     "vectors": "ingest.verbs",
 }
+
+
+_place()  # before anything imports numba
 
 
 def __getattr__(name: str) -> Any:

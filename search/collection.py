@@ -9,13 +9,12 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from search.asking import Asking
 from search.catalog import consistency, reads, thumbnails
 from search.catalog.database import Database
+from search.catalog.full_text import BULK
 from search.catalog.lock import WriteLock
 from search.catalog.metadata_text import FieldNames, record_of
 from search.errors import QueryError
-from search.evaluating import Evaluating
 from search.graphs import Graphs
 from search.index.choose import Wanted, due
 from search.indexing import Indexer
@@ -25,10 +24,12 @@ from search.query import plan
 from search.query.ask import Asker
 from search.query.follow import Views
 from search.query.request import ids as request_ids
+from search.questions import Questions
 from search.sorting import Sorting
 from search.types import EncoderSpec, Json, Modality, Record, Space
 from search.uncollected import uncollected
 from search.vectors import as_floats, checked
+from search.weighing import Weighing
 from search.writer import Writer
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _WAIT_S = 20.0  # how long a writer waits for another one
 
 
-class Collection(Asking, Sorting, Graphs, Evaluating, Maintenance):
+class Collection(Questions, Sorting, Graphs, Weighing, Maintenance):
     """Records and their vectors in a directory; use it as a context manager or `close` it.
 
     It may be used by several threads, and by other processes at the same time: readers see each commit at their
@@ -108,6 +109,8 @@ class Collection(Asking, Sorting, Graphs, Evaluating, Maintenance):
                         there = writer.space(space, spec)
                     writer.put(given, rows, there)
                 self._index_when_due(there, len(given))
+        if len(given) >= BULK:
+            self._indexer.start(words_alone=True)
         return [record.id for record in given]
 
     def _index_when_due(self, space: Space, n_added: int) -> None:

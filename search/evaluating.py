@@ -18,7 +18,7 @@ from search.query.request import Options
 from search.types import Hit, Space
 
 if TYPE_CHECKING:
-    from search.evaluate.labelled import Evaluation
+    from search.evaluate.labelled import Evaluation, Judged
     from search.evaluate.unlabelled import Unlabelled
 
 
@@ -46,6 +46,7 @@ class Evaluating:
         where: str | None = None,
         rerank: str | None = None,
         hybrid: bool = False,
+        calibrate: bool = False,
         binary: bool = False,
         compare: Mapping[str, Mapping[str, float]] | str | Path | None = None,
     ) -> Evaluation:
@@ -59,6 +60,7 @@ class Evaluating:
             where: a condition on the records.
             rerank: how the first hits are compared again, as in `search`.
             hybrid: look for the words themselves too, as in `search`.
+            calibrate: ask all the spaces that can answer, as in `search`.
             binary: count each grade of at least 1 as 1.
             compare: the run of another set-up (a file of TREC's, or `Evaluation.run`), to be tested against.
 
@@ -69,36 +71,47 @@ class Evaluating:
         from search.evaluate import formats, labelled, metrics
 
         ks = metrics.cuts(k)
-        words = formats.read_queries(queries) if isinstance(queries, str | Path) else dict(queries)
-        given = formats.read_judgements(judgements) if isinstance(judgements, str | Path) else judgements
+        judged = labelled.given(queries, judgements, binary=binary)
         other = formats.read_run(compare) if isinstance(compare, str | Path) else compare
-        grades = metrics.binary(given) if binary else given
-        ids = labelled.judged_queries(words, grades)
-        documents = {id for query in ids for id in grades[query]}
-        with self._database.reading() as transaction:
-            there = reads.keys_of(transaction, sorted(documents))
-        if not there:
-            few = ", ".join(f"'{id}'" for id in sorted(documents)[:3])
-            raise QueryError(
-                f"the collection holds none of the judged documents ({few}); ingest them with the ids judged by"
-            )
+        n_there = self._n_there(judged)
+        options = Options(ks[-1], where, rerank=rerank, hybrid=hybrid, calibrate=calibrate)
 
         def ask(some: Sequence[str]) -> list[list[Hit]]:
-            options = Options(ks[-1], where, rerank=rerank, hybrid=hybrid)
-            return answer(  # type: ignore[return-value] # a list of queries has a list of lists
-                self._asker, Question(list(some), space=space), options
-            )
+            return self._asked(some, space, options)
 
-        run = labelled.asked(ids, words, ask)
-        means, values, compared = labelled.evaluated(run, grades, ks, other)
+        run = labelled.asked(judged.ids, judged.words, ask)
+        means, values, compared = labelled.evaluated(run, judged.grades, ks, other)
         return labelled.Evaluation(
             metrics=means,
             values=values,
             run=run,
-            unjudged=len(words) - len(ids),
-            unasked=sum(query not in words for query in grades),
-            absent=len(documents) - len(there),
+            unjudged=len(judged.words) - len(judged.ids),
+            unasked=sum(query not in judged.words for query in judged.grades),
+            absent=len(judged.documents) - n_there,
             compared=compared,
+        )
+
+    def _n_there(self, judged: Judged) -> int:
+        """How many of the judged documents the collection holds; an error if none."""
+        documents = judged.documents
+        with self._database.reading() as transaction:
+            n_there = len(reads.keys_of(transaction, documents))
+        if not n_there:
+            few = ", ".join(f"'{id}'" for id in documents[:3])
+            raise QueryError(
+                f"the collection holds none of the judged documents ({few}); ingest them with the ids judged by"
+            )
+        return n_there
+
+    def _asked(self, queries: Sequence[str], space: str | None, options: Options) -> list[list[Hit]]:
+        """The hits of each query."""
+        if options.calibrate:  # over several spaces one question is answered at a time
+            return [
+                answer(self._asker, Question(words, space=space), options)  # type: ignore[misc] # a list of hits
+                for words in queries
+            ]
+        return answer(  # type: ignore[return-value] # a list of queries has a list of lists
+            self._asker, Question(list(queries), space=space), options
         )
 
     def evaluate_itself(

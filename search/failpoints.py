@@ -18,6 +18,7 @@ class Step(StrEnum):
     COMMIT_VECTORS = "commit: vectors written"
     COMMIT_STATE = "commit: counters moved"
     COMMIT_DONE = "commit done"
+    WORDS_TAKEN_IN = "words of some records taken in"
     SNAPSHOT_BEGUN = "snapshot begun"
     SNAPSHOT_WRITTEN = "snapshot: file half written"
     SNAPSHOT_SYNCED = "snapshot: file synced"

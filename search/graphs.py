@@ -79,8 +79,8 @@ class Graphs:
 
         Returns:
             Hits whose score is a probability: that such a pair is an edge, among as many edges as pairs without one.
-            It is learned from the stored edges by a logistic regression on the products of two nodes' vectors
-            (Grover & Leskovec 2016, sec. 4.4), and knows no direction.
+            It is learned from the stored edges by logistic regressions on the products of two nodes' vectors
+            (Grover & Leskovec 2016, sec. 4.4) and on their degrees, and knows no direction.
 
         Raises:
             UnknownRecord: no record has the id, or it has no vector there. UnknownSpace: there is no such graph.

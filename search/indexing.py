@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from search.catalog import reads, writes
+from search.catalog import full_text, reads, writes
 from search.catalog.database import Behind, Database
 from search.errors import CollectionCorrupt, CollectionError, NearkinError
 from search.failpoints import Step, reached
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
+_WORDS_AT_ONCE = 2_000  # records whose words are taken in by one commit: it holds others up for some 20 ms
 _TRIES = 3  # rounds in which the rows move away under an index that is being built
 
 
@@ -48,13 +49,15 @@ class Indexer:
         self._thread: threading.Thread | None = None
         self._threads = threading.Lock()
         self._again = False  # whether to look once more when the present round is done
+        self._words_alone = True  # whether that is for the words alone
         self._stop = threading.Event()
         self._failed: NearkinError | None = None
 
-    def start(self) -> None:
-        """See to all spaces in the background; returns at once."""
+    def start(self, *, words_alone: bool = False) -> None:
+        """See to all spaces, or to the words of the texts alone, in the background; returns at once."""
         with self._threads:
             self._again = True
+            self._words_alone &= words_alone
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="nearkin-index")
                 self._thread.start()
@@ -73,9 +76,12 @@ class Indexer:
                 if not self._again or self._stop.is_set():
                     self._thread = None
                     return
-                self._again = False
+                words_alone, self._again, self._words_alone = self._words_alone, False, True
             try:
-                self.bring_up_to_date()
+                if words_alone:
+                    self._take_in_words()
+                else:
+                    self.bring_up_to_date()
             except _Stopped:
                 continue
             except MemoryError:
@@ -128,11 +134,22 @@ class Indexer:
             CollectionError: an index cannot be written.
         """
         with self._building:
+            self._take_in_words()
             with self._database.reading() as transaction:
                 spaces = reads.spaces(transaction)
             for space in spaces.values():
                 if self._may_be_due(space):
                     self._bring_up(space, progress)
+
+    def _take_in_words(self) -> None:
+        with self._database.reading() as transaction:
+            left = reads.state(transaction).next_record - full_text.until(transaction)
+        while left:
+            if self._stop.is_set():
+                raise _Stopped
+            with self._database.writing() as transaction:
+                left = full_text.take_in(transaction, reads.state(transaction).next_record, _WORDS_AT_ONCE)
+            reached(Step.WORDS_TAKEN_IN)
 
     def _may_be_due(self, space: Space) -> bool:
         """Whether a look at the rows themselves is worth its memory: not where few rows need no index."""

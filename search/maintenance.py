@@ -13,7 +13,7 @@ from search.errors import CollectionError
 from search.index.choose import Wanted, asked_of
 from search.indexing import Indexer, Progress
 from search.layout import Layout
-from search.query import plan
+from search.query import languages, plan, preferences
 from search.types import Json
 from search.writer import Writer
 
@@ -60,6 +60,7 @@ class Maintenance:
         *,
         memory: str | int | None = None,
         kind: str | None = None,
+        language: str | None = None,
         space: str | None = None,
         progress: Progress | None = None,
     ) -> dict[str, Json]:
@@ -70,6 +71,8 @@ class Maintenance:
             memory: the most that vectors and index of a space may take in memory, such as "4G"; beyond it the
                 vectors stay on disk and the index keeps short codes.
             kind: flat, hnsw, ivf-flat, ivf-sq8, ivf-pq or ivf-rabitq; "auto" leaves the choice to nearkin.
+            language: of the texts, by whose rules hybrid search finds words in their other forms; english where nothing
+                was said, and "none" to look for words as they are written.
             space: one space; None means all.
             progress: is told the space, the rows done and the rows in all.
 
@@ -81,11 +84,17 @@ class Maintenance:
         """
         self._check_writable()
         wishes = asked_of(recall, memory, kind)
+        spoken = None if language is None else languages.checked(language)
         with self.writing(), self._database.writing() as transaction:
             spaces = reads.spaces(transaction)
             for one in spaces.values() if space is None else [plan.named(spaces, space)]:
-                wanted = Wanted.from_json(reads.wanted(transaction, one))
-                writes.record_wanted(transaction, one, replace(wanted, **wishes).to_json())
+                wanted = reads.wanted(transaction, one) or {}
+                wished = replace(Wanted.from_json(wanted), **wishes).to_json()
+                writes.record_wanted(transaction, one, {**wanted, **wished})
+                if spoken is not None:
+                    preferences.keep(
+                        transaction, one, replace(preferences.read(transaction, one), language=spoken)
+                    )
         self.index(progress)
         spaces_now = self.info()["spaces"]
         assert isinstance(spaces_now, list)

@@ -142,7 +142,7 @@ class Hit:
     `text` is the passage that matched where the part is a passage, else the record's text. `part` holds
     `start`/`end` or `box` (with the `label` and `score` of a detected object) where the match is a piece of the
     record, else None; on request it holds the text of its neighbours too, `before` and `after`. `explain` is set on
-    request.
+    request, `cursor` on the hits of a page: what follows is asked for with it.
     """
 
     id: str
@@ -153,6 +153,7 @@ class Hit:
     metadata: Mapping[str, Json]
     part: Mapping[str, Json] | None = None
     explain: Mapping[str, Json] | None = None
+    cursor: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The fields as a JSON object."""

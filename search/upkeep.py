@@ -12,6 +12,7 @@ from search.index import snapshot
 from search.index.choose import Wanted
 from search.index.structure import Kind
 from search.layout import Layout
+from search.query import preferences
 from search.types import Json, Space
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def info(layout: Layout, database: Database) -> dict[str, Json]:
                     "deleted": reads.rows_in(transaction, space) - parts,
                     "graph": edges.told(edges.state(transaction, space)),
                     "index": _index_info(transaction, space),
+                    "asking": preferences.read(transaction, space).to_json(),
                 }
             )
         n_thumbnails, thumbnail_bytes = thumbnails.size(transaction)
@@ -88,7 +90,7 @@ def compact(layout: Layout, database: Database) -> dict[str, Json]:
     dropped = compaction.compact(database)
     damaged = bool(full_text.problems(database))
     with database.writing() as transaction:
-        full_text.repair(transaction, damaged=damaged)
+        full_text.repair(transaction, reads.state(transaction).next_record, damaged=damaged)
     reached(Step.COMPACT_DONE)
     _vacuum(database)
     return {"vectors_dropped": dropped, "bytes_before": before, "bytes_after": size_on_disk(layout)}

@@ -19,6 +19,7 @@ from search.catalog.thumbnails import put as keep_thumbnails
 from search.catalog.writes import Written
 from search.errors import CollectionError, QueryError, UnknownSpace
 from search.failpoints import Step, reached
+from search.query.preferences import unlearned
 from search.types import EncoderSpec, Json, Metric, Part, Record, Space
 from search.vectors import Vectors, prepared
 
@@ -68,18 +69,29 @@ class Writer:
         check_same(there, encoder, metric)
         return there
 
-    def trained_space(self, name: str, encoder: EncoderSpec, metric: Metric = Metric.COSINE) -> Space:
+    def trained_space(
+        self, name: str, encoder: EncoderSpec, metric: Metric = Metric.COSINE, *, model: bytes | None = None
+    ) -> Space:
         """The space of a trainer, whose vectors are all about to be replaced, so that its settings may change.
+
+        Args:
+            name: how the user calls it.
+            encoder: what makes its vectors; its `weights` are the hash of `model`, where there is one.
+            metric: how they are compared.
+            model: the bytes of what was learned beside the vectors, to be kept in place of the former.
 
         Raises:
             CollectionError: there is one of another kind or width.
         """
         with self._committing() as transaction:
+            if model is not None:
+                writes.keep_model(transaction, hashlib.sha256(model).hexdigest(), model)
             there = reads.spaces(transaction).get(name)
             if there is None:
                 return writes.create_space(transaction, name, metric, encoder, None)
             check_trainable(there, encoder, metric)
             writes.respecify(transaction, there, encoder)
+            writes.forget_model(transaction, there.encoder.weights)
         return Space(there.key, name, encoder.modality, there.dim, there.metric, encoder)
 
     def put(
@@ -188,7 +200,13 @@ class Writer:
         with self._committing() as transaction:
             wanted = reads.wanted(transaction, other)
             if wanted is not None:
-                writes.record_wanted(transaction, space, wanted)
+                writes.record_wanted(transaction, space, unlearned(wanted))
+
+    def note(self, space: Space, name: str, value: Json) -> None:
+        """Keep something with a space, beside what is wanted of its index."""
+        with self._committing() as transaction:
+            wanted = reads.wanted(transaction, space) or {}
+            writes.record_wanted(transaction, space, {**wanted, name: value})
 
     def drop_space(self, space: Space) -> int:
         """Drop a space with its vectors, as one commit; how many parts it had. Records stay."""
@@ -281,6 +299,11 @@ def check_trainable(there: Space, encoder: EncoderSpec, metric: Metric = Metric.
         raise CollectionError(
             f"space '{there.name}' ({there.encoder.model}) compares by {there.metric}, and {encoder.model} "
             f"by {metric}; give another name with --space"
+        )
+    if there.encoder.accepts:
+        raise CollectionError(
+            f"space '{there.name}' was made by the encoder {there.encoder.model}, and {encoder.model} is none; "
+            "give another name with --space"
         )
     if there.modality is not encoder.modality or there.dim != encoder.dim:
         raise CollectionError(

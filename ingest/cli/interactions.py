@@ -81,9 +81,15 @@ def interactions(
     weight: WeightOption = None,
     time: TimeOption = None,
     model: Annotated[
-        str,
-        typer.Option("--model", "--method", metavar="M", help="als, item-knn, bpr, lightgcn or node2vec."),
-    ] = "als",
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--model",
+            "--method",
+            metavar="M",
+            help="als, item-knn, bpr, lightgcn or node2vec.",
+            show_default="the space's, else als",
+        ),
+    ] = None,
     dim: DimOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
@@ -132,7 +138,7 @@ def interactions(
             list(paths),
             format=InteractionFormat(user, item, weight, time, ordered),
             method=model,
-            settings=settings,
+            settings=None if settings == InteractionSettings() else settings,
             space=space,
             prune=prune,
             dry_run=dry_run,

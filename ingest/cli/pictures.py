@@ -36,7 +36,7 @@ def images(
         typer.Option(
             metavar="M",
             help="clip-ViT-B-32, torchvision:NAME or timm:NAME; with --learn simclr the network to learn.",
-            show_default="clip-ViT-B-32; with --learn a small network",
+            show_default="the space's, else clip-ViT-B-32; with --learn a small network",
         ),
     ] = None,
     weights: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Weights to use instead.")] = None,  # noqa: UP045

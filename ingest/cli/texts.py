@@ -31,13 +31,14 @@ def text(
         ),
     ] = None,
     model: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
             metavar="M",
             help="A Hugging Face encoder by name or folder; openai:NAME; a file of word vectors (word2vec, GloVe); "
             "or word2vec, word2vec:cbow, glove: learned from these texts.",
+            show_default="the space's, else all-MiniLM-L6-v2",
         ),
-    ] = "all-MiniLM-L6-v2",
+    ] = None,
     level: Annotated[
         str,
         typer.Option(

@@ -1,4 +1,4 @@
-"""The verbs that fill a collection: ingest text, images, graph, interactions, vectors."""
+"""The verbs that fill a collection: ingest text, images, graph, graphs, interactions, vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ingest.cli import interactions, pictures, texts
+from ingest.cli import interactions, pictures, texts, whole_graphs
 from ingest.cli.options import (
     DryRun,
     OnePath,
@@ -23,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="Take in texts, pictures, a graph, 
 app.command()(texts.text)
 app.command()(pictures.images)
 app.command()(interactions.interactions)
+app.command()(whole_graphs.graphs)
 
 
 @app.command()
@@ -38,16 +39,36 @@ def graph(
             "--model",
             "--method",
             metavar="M",
-            help="node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.",
-            show_default="node2vec",
+            help="node2vec, node2vec+, deepwalk, prone, netmf, cleora, eigenmaps, lle or sgc.",
+            show_default="the space's, else node2vec",
         ),
     ] = None,
     dim: Annotated[int, typer.Option(help="Numbers per vector.")] = 128,
     p: Annotated[float, typer.Option(help="node2vec's return parameter.")] = 1.0,
     q: Annotated[float, typer.Option(help="node2vec's in-out parameter.")] = 1.0,
+    gamma: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="node2vec+: an edge is weak below the mean and so many standard deviations.",
+            show_default="0",
+        ),
+    ] = None,
     walks: Annotated[int, typer.Option(help="Walks from each node.")] = 10,
     length: Annotated[int, typer.Option(help="Nodes in a walk.")] = 80,
     window: Annotated[int, typer.Option(help="Contexts on either side of a node.")] = 10,
+    hops: Annotated[int, typer.Option(help="sgc: how many edges far features are averaged.")] = 2,
+    features: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="S",
+            help="sgc: the space whose vectors are the nodes' features.",
+            show_default="the matrix of attributes in an .npz",
+        ),
+    ] = None,
+    attribute: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="F", help="sgc: an attribute of the nodes, a number, that is a feature."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same vectors.")] = 0,
     device: Annotated[
         str, typer.Option(help="cpu, cuda or cuda:N; the vectors differ, their quality not.")
@@ -113,6 +134,7 @@ def graph(
     and .zst; or a table of a database (--query).
     """
     from ingest import verbs
+    from ingest.cli.compiling import told
     from ingest.cli.progress import progress
     from ingest.learn.nodes.load import NodeSettings
 
@@ -120,14 +142,18 @@ def graph(
         dim=dim,
         p=p,
         q=q,
+        gamma=gamma,
         walks=walks,
         length=length,
         window=window,
         seed=seed,
         device=device,
         backend=backend,
+        hops=hops,
+        features=features,
+        attributes=tuple(attribute or ()),
     )
-    with progress() as bars:
+    with told(), progress() as bars:
         report = verbs.graph(
             collection,
             path,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from search.types import Record
 
 if TYPE_CHECKING:
+    from search.encoders.graph_items import LabelledGraph
     from search.encoders.pictures import PictureFile
 
 
@@ -27,7 +28,8 @@ class Item:
     `origin` names the file or folder that it came from, as an absolute path: what vanishes from an origin is
     what `--prune` removes. `digest` is a hash of all that would be embedded or stored, so that an unchanged
     item is not encoded again. `picture` is the file to encode where the record is a picture (or a frame of it, or its
-    bytes in an archive), `pixels` how many it has. `file` and `line` (1-based) say where it stands, for messages.
+    bytes in an archive), `pixels` how many it has; `graph` the graph to encode where the record is one. `file` and
+    `line` (1-based) say where it stands, for messages.
     `markup`: the text is Markdown-like, its headings are lines that begin with `#` and its code stands between
     fences. `encoding`: how its bytes were decoded, where they were not plain UTF-8.
     """
@@ -41,6 +43,7 @@ class Item:
     line: int | None = None
     markup: bool = False
     encoding: str | None = None
+    graph: LabelledGraph | None = None
 
 
 @dataclass(frozen=True, slots=True)

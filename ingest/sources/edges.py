@@ -24,12 +24,21 @@ Attributes: TypeAlias = dict[str, dict[str, Json]]
 
 
 @dataclass(frozen=True, slots=True)
+class NodeMatrix:
+    """A matrix of attributes: row i of `rows` (n, f), sparse as scipy has it, is of the node `ids[i]`."""
+
+    ids: tuple[str, ...]
+    rows: Any
+
+
+@dataclass(frozen=True, slots=True)
 class GraphFile:
     """What a graph file holds.
 
-    `attributes` are those of the nodes that have any; `rejected` the lines that could not be used; `digest` 16
-    bytes that are the same for the same graph, in whatever order it is written. `merged` counts the lines that
-    named an edge again; `self_loops` and `isolated` (nodes without any edge) are part of the graph.
+    `attributes` are those of the nodes that have any, `matrix` the numbers of nodes that graph benchmarks bring;
+    `rejected` the lines that could not be used; `digest` 16 bytes that are the same for the same graph, in whatever
+    order it is written. `merged` counts the lines that named an edge again; `self_loops` and `isolated` (nodes without
+    any edge) are part of the graph.
     """
 
     graph: Graph
@@ -39,6 +48,7 @@ class GraphFile:
     self_loops: int
     isolated: int
     merged: int
+    matrix: NodeMatrix | None = None
 
 
 def from_edges(
@@ -82,15 +92,18 @@ def is_usable(weight: float) -> bool:
 class Edges:
     """Edges as they are read, their ends numbered in order of appearance.
 
-    A format that declares its nodes calls `close` behind them: an edge to any other node is then rejected.
+    A format that declares its nodes calls `close` behind them: an edge to any other node is then rejected. With
+    `edgeless` a graph of nodes alone is one too.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, *, edgeless: bool = False) -> None:
         self.file = file
+        self.edgeless = edgeless
         self.ids = Ids()
         self.rejected: list[Rejected] = []
         self.untold = 0
         self.typed: list[NDArray[np.int32]] = []  # numbers of nodes whose id is `type:id`
+        self.matrix: NodeMatrix | None = None
         self.declared: int | None = None  # so many nodes there are, and no others
         self._ends: tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]] = ([], [])
         self._weights: list[NDArray[np.float64] | None] = []
@@ -153,7 +166,7 @@ class Edges:
         self.rejected.sort(key=lambda bad: bad.line or 0)
         if self.untold:
             self.rejected.append(Rejected(self.file, f"{self.untold:,} further edges cannot be used either"))
-        if len(sources) == 0:
+        if len(sources) == 0 and not self.edgeless:
             raise SourceError(f"has no edges{self._why_none()}; give a graph with at least one", self.file)
         names, rank = self.ids.sorted(self.declared)
         n = len(names)
@@ -168,7 +181,8 @@ class Edges:
         touched = np.diff(indptr) > 0
         touched[indices] = True
         isolated = int(np.count_nonzero(~touched))
-        return GraphFile(graph, attributes, tuple(self.rejected), digest(graph), loops, isolated, merged)
+        told = tuple(self.rejected)
+        return GraphFile(graph, attributes, told, digest(graph), loops, isolated, merged, self.matrix)
 
     def _why_none(self) -> str:
         if self.rejected:
@@ -184,7 +198,9 @@ def digest(graph: Graph) -> bytes:
         graph.ids[at : at + 65536] for at in range(0, graph.n_nodes, 65536)
     ]  # all at once would double the ids
     for names in some:
-        state.update(np.fromiter((len(name.encode()) for name in names), "<i8", len(names)).data)
+        ascii = all(map(str.isascii, names))  # then letters are bytes
+        lengths = map(len, names if ascii else map(str.encode, names))
+        state.update(np.fromiter(lengths, "<i8", len(names)).data)
     for names in some:
         state.update("".join(names).encode())
     state.update(graph.indptr.astype("<i8", copy=False).data)

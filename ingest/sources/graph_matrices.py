@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ingest.sources.edge_format import EdgeFormat
 from ingest.sources.edge_lists import LONGEST, blocks, take_lines
-from ingest.sources.edges import Attributes, Edges, usable
+from ingest.sources.edges import Attributes, Edges, NodeMatrix, usable
 from ingest.sources.graph_texts import MOST_NODES, place_of
 from ingest.sources.ids import WholeIds
 from ingest.sources.inputs import size_of
@@ -163,7 +163,8 @@ def read_npz(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> tuple[bool, A
     """Take a sparse matrix as scipy.sparse.save_npz writes it, or a graph in the layout of the GNN benchmarks.
 
     The latter has `adj_data`, `adj_indices`, `adj_indptr` and `adj_shape`, and may have `node_names`, `labels`
-    with `class_names`, and a matrix of attributes, which is not taken in. Without names ids are row numbers from 0.
+    with `class_names`, and a matrix of attributes, as `attr_data` and so on or dense as `attr_matrix`. Without names
+    ids are row numbers from 0.
 
     Raises:
         SourceError: it is not such a file, or needs pickle.
@@ -193,6 +194,7 @@ def read_npz(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> tuple[bool, A
             names = _strings(arrays, "node_names") or _numbered(matrix.shape[0], 0)
             labels = arrays["labels"].tolist() if "labels" in arrays else []
             classes = _strings(arrays, "class_names")
+            told = _attribute_matrix(arrays)
     except _FAULTS as error:
         raise _unreadable(".npz", edges.file, error) from error
     directed = take_matrix(matrix, names, form.directed, edges)
@@ -200,7 +202,35 @@ def read_npz(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> tuple[bool, A
         raise SourceError(f"has {len(labels):,} labels for {len(names):,} nodes; check the file", edges.file)
     for name, label in zip(names, labels, strict=False):
         attributes[name] = {"label": _label(label, classes)}
+    if told is not None:
+        if told.shape[0] != len(names):
+            raise SourceError(
+                f"has attributes of {told.shape[0]:,} nodes for {len(names):,} nodes; check the file",
+                edges.file,
+            )
+        edges.matrix = NodeMatrix(tuple(names), told)
     return directed, attributes
+
+
+def _attribute_matrix(arrays: Any) -> Any:
+    """The matrix (n, f) of attributes, sparse, or None.
+
+    Raises:
+        ValueError: it is no matrix of finite numbers.
+    """
+    from scipy import sparse
+
+    if "attr_indptr" in arrays:
+        parts = tuple(arrays[f"attr_{name}"] for name in ("data", "indices", "indptr"))
+        matrix = sparse.csr_array(parts, shape=tuple(arrays["attr_shape"].tolist()))
+    elif "attr_matrix" in arrays:
+        matrix = sparse.csr_array(arrays["attr_matrix"])
+    else:
+        return None
+    matrix.check_format(full_check=True)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf" or not np.isfinite(matrix.data).all():
+        raise ValueError("its attributes are no matrix of finite numbers")
+    return matrix
 
 
 def _strings(arrays: Any, name: str) -> list[str]:

@@ -50,7 +50,9 @@ class Given:
     origin: str
 
 
-def read_given(given: Any, form: EdgeFormat = ANY_EDGES, ids: Sequence[str] | None = None) -> Given:
+def read_given(
+    given: Any, form: EdgeFormat = ANY_EDGES, ids: Sequence[str] | None = None, *, edgeless: bool = False
+) -> Given:
     """Read a graph from wherever it is.
 
     Args:
@@ -58,6 +60,7 @@ def read_given(given: Any, form: EdgeFormat = ANY_EDGES, ids: Sequence[str] | No
             edges, or a tuple of sources, targets and, if any, weights.
         form: how it is to be read.
         ids: of the rows of a matrix, or of the nodes that the ends of edges count from 0; no others may have any.
+        edgeless: take what is in memory also where it has nodes alone.
 
     Raises:
         SourceError: it cannot be read, or has no edges.
@@ -75,7 +78,7 @@ def read_given(given: Any, form: EdgeFormat = ANY_EDGES, ids: Sequence[str] | No
         return Given(read_graph(Path(text), form), str(Path(text).absolute()))
     if form.columns or form.format or form.query:
         raise SourceError("columns, types, formats and queries are for files and databases; leave them out")
-    edges = Edges("graph")
+    edges = Edges("graph", edgeless=edgeless)
     if hasattr(given, "is_directed") and hasattr(given, "edges"):
         if ids is not None:
             raise SourceError("a networkx graph has its own ids; leave them out")
@@ -116,30 +119,45 @@ def read_graph(path: Path, form: EdgeFormat = ANY_EDGES) -> GraphFile:
     file = str(path)
     if form.query is not None:
         raise SourceError("a query is for a database; leave it out", file)
-    suffix, packing = _format(path, form.format)
+    if path.is_dir():
+        raise SourceError(
+            "is a folder, and this is one graph; a record for each graph in it makes: nearkin ingest graphs",
+            file,
+        )
+    suffix, packing = format_of(path, form.format)
     edges = Edges(file)
-    attributes: Attributes = {}
-    directed = form.directed
     try:
-        with _opened(path, packing, seeking=suffix in SEEKING) as handle:
-            if suffix == ".csv" or (suffix == ".tsv" and (form.columns or form.weight or has_header(handle))):
-                read_table(handle, form, edges)
-            elif suffix == ".parquet":
-                read_parquet(handle, form, edges)
-            else:
-                _refuse_columns(suffix, form, file)
-                if suffix in OTHERS:
-                    directed, attributes = _other(handle, suffix, form, edges)
-                else:
-                    read_edge_list(handle, edges)
+        with path.open("rb") as stored, opened(stored, packing, seeking=suffix in SEEKING) as handle:
+            return read_opened(handle, suffix, form, edges)
     except FileNotFoundError as error:
         raise SourceError("there is no such file; check the path", file) from error
     except OSError as error:
         raise SourceError(f"cannot be read ({why(error)}); check the file", file) from error
+
+
+def read_opened(handle: Any, suffix: str, form: EdgeFormat, edges: Edges) -> GraphFile:
+    """Read a graph from a file that is open, and can peek; `suffix` tells its format, `edges` are none so far.
+
+    Raises:
+        SourceError: it cannot be parsed, a named column is missing, or it has no edges and has to have some.
+        OSError: it cannot be read.
+    """
+    attributes: Attributes = {}
+    directed = form.directed
+    if suffix == ".csv" or (suffix == ".tsv" and (form.columns or form.weight or has_header(handle))):
+        read_table(handle, form, edges)
+    elif suffix == ".parquet":
+        read_parquet(handle, form, edges)
+    else:
+        _refuse_columns(suffix, form, edges.file)
+        if suffix in OTHERS:
+            directed, attributes = _other(handle, suffix, form, edges)
+        else:
+            read_edge_list(handle, edges)
     return edges.finish(bool(directed), attributes)
 
 
-def _format(path: Path, named: str | None) -> tuple[str, Packing]:
+def format_of(path: Path, named: str | None) -> tuple[str, Packing]:
     """The suffix that tells the format, and how the file is packed."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = {".gz": Packing.GZIP, ".zst": Packing.ZSTD}.get(suffixes[-1] if suffixes else "", Packing.NONE)
@@ -159,8 +177,9 @@ def _format(path: Path, named: str | None) -> tuple[str, Packing]:
 
 
 @contextmanager
-def _opened(path: Path, packing: Packing, *, seeking: bool) -> Iterator[Any]:
-    with path.open("rb") as stored, unpacked(stored, packing) as stream:
+def opened(stored: IO[bytes], packing: Packing, *, seeking: bool) -> Iterator[Any]:
+    """The unpacked bytes of a file, laid down where they have to seek."""
+    with unpacked(stored, packing) as stream:
         if seeking and packing is not Packing.NONE:
             with laid_down(stream) as handle:
                 yield handle

@@ -31,19 +31,24 @@ def found_in(archive: Input, limits: Limits = LIMITS) -> Iterator[Found | Reject
     What is compressed as a whole (.tar.gz) is laid into a nameless temporary file first, within the limits. The
     archive stays open as long as one of its pictures is held.
     """
+    members, fault = directory_of(archive, limits)
+    for name, read in members.items():
+        yield from _found(archive, name, read, members)
+    if fault is not None:
+        yield Rejected(file=archive.file, reason=fault)
+
+
+def directory_of(archive: Input, limits: Limits = LIMITS) -> tuple[dict[str, Read | str], str | None]:
+    """The files of an archive by their names, each with what reads it or why it may not be read; and its fault."""
     members: dict[str, Read | str] = {}
-    fault: str | None = None
     try:
         for name, read in (_zipped if archive.kind.format is Format.ZIP else _tarred)(archive, limits):
             members[name] = read
             if len(members) > limits.members:
                 raise UnpackingError(f"more than {limits.members:,} files in it; split it")
     except OSError as error:
-        fault = why(error)
-    for name, read in members.items():
-        yield from _found(archive, name, read, members)
-    if fault is not None:
-        yield Rejected(file=archive.file, reason=fault)
+        return members, why(error)
+    return members, None
 
 
 def _found(

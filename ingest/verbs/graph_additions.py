@@ -18,6 +18,8 @@ from ingest.sources.edge_format import EdgeFormat
 from ingest.sources.graph_union import less, union
 from ingest.sync import Sync
 from ingest.verbs.graph_stored import StoredGraph, named, node_vectors, stored_graph
+from ingest.verbs.node_features import FeatureSource
+from ingest.verbs.node_learning import encoded_later
 from ingest.verbs.node_rows import put_rows
 from ingest.verbs.opening import opened
 from ingest.verbs.predictions import predicted_in, unmark
@@ -48,8 +50,8 @@ def add_edges(
     """Add edges to the graph of a space.
 
     Edges that it has keep their weight, so that the same addition twice is one. Nodes without a vector get one that
-    is solved from their neighbours' (`ingest.learn.nodes.attach`); where nothing leads to a node with a vector they
-    wait for the graph to be learned again.
+    is solved from their neighbours' (`ingest.learn.nodes.attach`), or, where the space was learned with an encoder, the
+    encoder's; where nothing leads to a node with a vector (or features) they wait for the graph to be learned again.
 
     Raises:
         SourceError: it cannot be read, or holds no edge.
@@ -57,6 +59,7 @@ def add_edges(
         CollectionError: the space holds no graph, or one of the other kind of edges.
     """
     from ingest.learn.nodes.attach import attached
+    from ingest.learn.nodes.load import FEATURED
     from ingest.sources.graphs import read_given
 
     started = time.perf_counter()
@@ -85,7 +88,14 @@ def add_edges(
             known[rows] = True
             matrix = np.zeros((whole.n_nodes, space.dim), np.float32)
             matrix[rows] = vectors
-            matrix = attached(whole, known, matrix)
+            source = None
+            if space.encoder.family in FEATURED:
+                new = {id for id, is_known in zip(whole.ids, known.tolist(), strict=True) if not is_known}
+                source = FeatureSource.stored(there, space, read).among(new)
+                encoded = encoded_later(there, space, whole, source.features(there, whole.ids))
+                matrix[~known] = encoded[~known]
+            else:
+                matrix = attached(whole, known, matrix)
         touched = np.isin(np.array(whole.ids, object), np.array(read.graph.ids, object))
         chosen = np.flatnonzero(touched & ~known)
         placed = matrix[chosen].any(axis=1)
@@ -109,7 +119,8 @@ def add_edges(
             tally.added = len(items) if dry_run else 0
         else:
             with tally.timed("commit"):
-                _store(there, space, items, matrix[chosen], (before, fresh), tally, (origin, read.digest))
+                kept = (before, fresh, source)
+                _store(there, space, items, matrix[chosen], kept, tally, (origin, read.digest))
             tally.unchanged = read.graph.n_nodes - len(items)
             with tally.timed("index"):
                 there.index(options.progress.reached, wait=options.progress.waits)
@@ -136,16 +147,18 @@ def _store(
     space: Space,
     items: Sequence[Item],
     matrix: Vectors,
-    graphs: tuple[StoredGraph, Graph],
+    kept: tuple[StoredGraph, Graph, FeatureSource | None],
     tally: Tally,
     source: tuple[str, bytes],
 ) -> None:
-    before, fresh = graphs
+    before, fresh, features = kept
     origin, digest = source
     sync = Sync(collection.database, space, "")
     with collection.writing() as writer, writer.together():
         guessed = set(predicted_in(collection, space).values())
         unmark(collection, writer, space, [item.record.id for item in items if item.record.id in guessed])
         put_rows(writer, space, items, matrix, sync, tally)
+        if features is not None:
+            features.add(writer, items)
         added = {**before.state.added, origin: digest.hex()}
         writer.put_edges(space, ADDED, named(union(before.added, fresh)), added=added)

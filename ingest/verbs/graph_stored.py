@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from search.catalog.edges import GraphState, NamedRows
 from search.catalog.names import names_of
 from search.types import EncoderSpec, Space
 from search.vectors import Vectors
+
+if TYPE_CHECKING:
+    from ingest.learn.nodes.load import NodeSettings
 
 Entries: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 PREDICTED = "predicted from "  # what begins the origin of vectors that no edge stands behind
@@ -95,10 +98,18 @@ def from_origins(database: Database, space: Space, origins: Sequence[str]) -> di
         return {id: origin for origin in origins for id in reads.ids_from(transaction, space, [origin])}
 
 
-def settings_of(spec: EncoderSpec) -> dict[str, int | float]:
-    """What of a trainer's spec `NodeSettings` takes, by name."""
-    known = ("dim", "walks", "length", "window", "negatives", "epochs", "p", "q", "seed")
-    return {name: spec.options[name] for name in known if isinstance(spec.options.get(name), int | float)}  # type: ignore[misc]
+def settings_of(spec: EncoderSpec) -> NodeSettings:
+    """What of a trainer's spec a caller may set."""
+    from ingest.learn.nodes.load import NodeSettings
+
+    known = ("dim", "walks", "length", "window", "negatives", "epochs", "p", "q", "gamma", "seed", "hops")
+    numbers = {name: spec.options[name] for name in known if isinstance(spec.options.get(name), int | float)}
+    space, attributes = spec.options.get("features"), spec.options.get("attributes")
+    return NodeSettings(
+        **numbers,  # type: ignore[arg-type]
+        features=space if isinstance(space, str) else None,
+        attributes=tuple(map(str, attributes)) if isinstance(attributes, list) else (),
+    )
 
 
 def _entries(transaction: Transaction, space: Space, layer: int) -> Entries:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.learn.nodes.orientation import turned_onto
+from ingest.learn.nodes.features import FeatureTrainer
 from ingest.pipeline import Tally
 from ingest.report import GraphCounts, Options, Report
 from ingest.sources.contract import Graph, Item
@@ -24,17 +24,18 @@ from ingest.verbs.graph_stored import (
     added_to,
     from_origins,
     named,
-    node_vectors,
+    settings_of,
     stored_graph,
 )
+from ingest.verbs.node_features import FeatureSource
+from ingest.verbs.node_learning import Learned, learned
 from ingest.verbs.node_rows import put_rows
 from ingest.verbs.opening import DEFAULT, opened
 from ingest.verbs.predictions import predict_again, predicted_in, sources_of, unmark
 from search.catalog.edges import ADDED, READ, GraphState
 from search.collection import Collection
 from search.errors import CollectionError, SourceError
-from search.types import EncoderSpec, Json, Record, Space
-from search.vectors import Vectors
+from search.types import Json, Record, Space
 from search.writer import check_trainable
 
 if TYPE_CHECKING:
@@ -77,14 +78,16 @@ def graph(
             matrix of scipy, an array (m, 2) or (m, 3) of ends and weights, or a tuple of these as columns.
         ids: of a matrix's rows, or of the nodes that the ends in arrays count from 0; None takes the numbers
             themselves.
-        method: None takes node2vec; node2vec, node2vec+, deepwalk, prone, cleora, eigenmaps or lle.
+        method: node2vec, node2vec+, deepwalk, prone, netmf, cleora, eigenmaps, lle or sgc; None takes that of the
+            space, with its settings, else node2vec.
         settings: dimensions, walks, p and q and the like, as far as the method knows them; None takes the usual ones.
+            For sgc they name the features of the nodes, where the file has no matrix of them.
         edges: whether edges have a direction, which columns hold them, types, format and query; read from the file
             where it says so.
         space: where the vectors go; one graph a space.
         add: take these edges for additions to the graph that the space holds: new nodes get vectors from their
-            neighbours', and no other vector changes. Where the graph is learned again, what was added is part of it.
-            Method and settings are those of the space.
+            neighbours' (in a space learned by sgc from its encoder), and no other vector changes. Where the graph is
+            learned again, what was added is part of it. Method and settings are those of the space.
         refit: learn anew even what has not changed.
         prune: remove nodes that vanished from the graph and have no other vectors, and let this graph take the
             place of another one that the space was learned from. (Their node vectors go in any case.)
@@ -107,8 +110,10 @@ def graph(
         if method is not None or settings is not None:
             raise SourceError("additions have the method and settings of the space; leave them out")
         return add_edges(collection, Addition(given, ids, edges, space), dry_run=dry_run, options=options)
-    method = NODE_METHOD if method is None else method
-    trainer = load_trainer(method, settings if settings is not None else NodeSettings())
+    if method is None:
+        method, made_with = _own_method(collection, space)
+        settings = settings or made_with
+    trainer = load_trainer(method, settings or NodeSettings())
     tally = Tally()
     with tally.timed("read"):
         found = read_given(given, edges, ids)
@@ -125,10 +130,14 @@ def graph(
     )
     items = list(_nodes(read, origin))
     tally.read = len(items) + len(tally.rejected)
-    spec = trainer.spec
-    said = json.dumps(spec.to_json(), sort_keys=True)
     with opened(collection, must_write=not dry_run) as there:
         known = None if there is None else there.spaces().get(space)
+        features = None
+        if isinstance(trainer, FeatureTrainer):
+            features = FeatureSource.of(there, space, settings or NodeSettings(), read)
+            trainer = trainer.given(features.features(there, read.graph.ids))
+        spec = trainer.spec
+        said = json.dumps(spec.to_json(), sort_keys=True)
         if known is not None:
             check_trainable(known, spec)  # before all is learned for nothing
         added = {} if known is None or there is None else added_to(there.database, known)
@@ -147,22 +156,35 @@ def graph(
         progress.begin("learning nodes", 0)
         with tally.timed("learn"):
             whole = _Whole.of(there, known, read.graph, items, {} if prune else added)
-            matrix = trainer.fit(
-                whole.graph, progress=lambda done, total: progress.reached("learning nodes", done, total)
+            if features is not None and isinstance(trainer, FeatureTrainer):
+                trainer = trainer.given(features.features(there, whole.graph.ids))
+            made = learned(
+                there,
+                known,
+                trainer,
+                whole.graph,
+                lambda done, total: progress.reached("learning nodes", done, total),
             )
-            turned = None
-            if known is not None and known.encoder.family == spec.family:
-                rows, former = node_vectors(there.database, known, whole.graph.ids)
-                matrix, turned = turned_onto(matrix, rows, former)
         progress.end("learning nodes")
         with tally.timed("commit"):
             sources = [] if known is None else sources_of(there, known)
-            _store_nodes(there, whole, matrix, (space, spec, sync), tally, prune=prune)
+            _store_nodes(there, whole, made, (space, features, sync), tally, prune=prune)
             predict_again(there, there.spaces()[space], sources)
         with tally.timed("index"):
             there.index(progress.reached, wait=progress.waits)
         report = tally.report(there, space, spec.model, started, dry_run=False)
-        return replace(report, turned=None if turned is None else asdict(turned))
+        return replace(report, turned=None if made.turned is None else asdict(made.turned))
+
+
+def _own_method(collection: Collection | str | Path, space: str) -> tuple[str, NodeSettings]:
+    """The method and the settings that a space was learned with; the usual ones for a new space."""
+    from ingest.learn.nodes.load import METHODS, NodeSettings
+
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(space)
+    if known is None or known.encoder.family not in METHODS:
+        return NODE_METHOD, NodeSettings()
+    return known.encoder.family, settings_of(known.encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +252,14 @@ def _one_graph(collection: Collection, space: str, origin: str, added: Mapping[s
 def _store_nodes(
     collection: Collection,
     whole: _Whole,
-    matrix: Vectors,
-    target: tuple[str, EncoderSpec, Sync],
+    made: Learned,
+    target: tuple[str, FeatureSource | None, Sync],
     tally: Tally,
     *,
     prune: bool,
 ) -> None:
     """Replace the vectors of the whole space; a node without edges becomes a record without a vector."""
-    name, spec, sync = target
+    name, features, sync = target
     items, added = whole.items, {} if whole.state is None else whole.state.added
     nothing = Graph(
         whole.read.ids[:0], np.zeros(1, np.int64), np.empty(0, np.int32), None, whole.read.directed
@@ -250,9 +272,11 @@ def _store_nodes(
         predicted = set() if now is None else set(predicted_in(collection, now).values())
         if now is not None:
             unmark(collection, writer, now, predicted)
-        there = writer.trained_space(name, spec)
+        there = writer.trained_space(name, made.spec, model=made.model)
         before = set(collection.ids_in(there)) - predicted
-        put_rows(writer, there, items, matrix, sync, tally)
+        put_rows(writer, there, items, made.matrix, sync, tally)
+        if features is not None:
+            features.renew(collection, writer, items)
         gone = sorted(before - {item.record.id for item in items})
         if gone:
             tally.removed = writer.withdraw(gone, there, keep_records=not prune)

@@ -47,7 +47,7 @@ def interactions(
     user: str | None = None,
     item: str | None = None,
     format: InteractionFormat = _NO_FORMAT,
-    method: str = METHOD,
+    method: str | None = None,
     settings: InteractionSettings | None = None,
     space: str = _SPACE,
     prune: bool = False,
@@ -67,7 +67,7 @@ def interactions(
         user: the column of the users; None finds it by its name.
         item: the column of the items; likewise.
         format: the columns of weights and times, and of the two above where they are not given there.
-        method: als, item-knn, bpr, lightgcn or node2vec.
+        method: als, item-knn, bpr, lightgcn or node2vec; None takes that of the space, with its settings, else als.
         settings: dimensions and the like, as far as the method knows them; None takes the usual ones.
         space: where the vectors go; what was learned from one set of interactions.
         prune: delete the records of users and items that are gone from the interactions and have no other vectors.
@@ -84,7 +84,10 @@ def interactions(
     from ingest.sources.interaction_files import read_interactions
 
     started = time.perf_counter()
-    trainer = load_trainer(method, settings if settings is not None else InteractionSettings())
+    if method is None:
+        method, made_with = _own_method(collection, space)
+        settings = settings or made_with
+    trainer = load_trainer(method, settings or InteractionSettings())
     tally = Tally()
     form = replace(format, user=user or format.user, item=item or format.item)
     files = listed(paths)
@@ -130,6 +133,17 @@ def interactions(
         with tally.timed("index"):
             there.index(progress.reached, wait=progress.waits)
         return tally.report(there, space, spec.model, started, dry_run=False)
+
+
+def _own_method(collection: Collection | str | Path, space: str) -> tuple[str, InteractionSettings]:
+    """The method and the settings that a space was learned with; the usual ones for a new space."""
+    from ingest.learn.interactions.load import METHODS, InteractionSettings, settings_of
+
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(space)
+    if known is None or not is_personal(known) or known.encoder.family not in METHODS:
+        return METHOD, InteractionSettings()
+    return known.encoder.family, settings_of(known.encoder)
 
 
 def _items(read: InteractionFiles, origin: str) -> list[Item]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.learn.nodes.features import FeatureTrainer
 from ingest.report import Options
 from ingest.verbs.graph_stored import settings_of, stored_graph
+from ingest.verbs.node_features import FeatureSource
 from ingest.verbs.opening import DEFAULT
 from search.catalog import edges
 from search.collection import Collection
@@ -48,12 +50,15 @@ def evaluate_links(
         with open_collection(collection, "r") as there:
             return evaluate_links(there, space=space, share=share, seed=seed, options=options)
     from ingest.learn.nodes.link_prediction import evaluated
-    from ingest.learn.nodes.load import NodeSettings, load_trainer
+    from ingest.learn.nodes.load import load_trainer
 
     chosen = _space(collection, space)
     stored = stored_graph(collection.database, chosen)
     assert stored is not None
-    trainer = load_trainer(chosen.encoder.family, NodeSettings(**settings_of(chosen.encoder)))  # type: ignore[arg-type]
+    trainer = load_trainer(chosen.encoder.family, settings_of(chosen.encoder))
+    if isinstance(trainer, FeatureTrainer):
+        source = FeatureSource.stored(collection, chosen)
+        trainer = trainer.given(source.features(collection, stored.graph.ids))
     progress = options.progress
     progress.begin("learning nodes", 0)
     report = evaluated(

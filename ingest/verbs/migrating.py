@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ingest.report import Options, write_rejects
 from ingest.sources.contract import Rejected
 from ingest.verbs.opening import DEFAULT, opened
-from ingest.verbs.refilling import Refill, cutting, refilled
+from ingest.verbs.refilling import CUT, Refill, cutting, cutting_again, refilled
 from search.catalog.neighbours import CONTEXTUAL_WORDS
 from search.collection import Collection
 from search.encoders import load, probes
@@ -144,6 +144,8 @@ def migrate(
                     made = writer.space(f"{space}{NEXT}", encoder.spec, metric=before.metric, probes=probed)
                     if known is None:
                         writer.wish_alike(made, before)
+                        if before.modality is Modality.TEXT:
+                            writer.note(made, CUT, str(cutting(there, before, options).lengths))
                 return made
 
         return _Run(there, before, encoder, comparing, options, allow_missing=allow_missing).done(target)
@@ -258,12 +260,15 @@ class _Run:
         started = time.perf_counter()
         target = target_of()
         encoder = self.encoder
+        lengths = cutting(self.there, self.before, self.options)
+        if target.name.endswith(NEXT):
+            lengths = cutting_again(self.there, target, self.options, lengths)
         refill = Refill(
             self.there,
             self.before,
             target,
             lambda: encoder if encoder is not None else self.there.encoder(target.name),
-            cutting(self.there, self.before, self.options),
+            lengths,
             self.options.progress,
         )
         filled = 0

@@ -15,6 +15,7 @@ from search.encoders import load
 from search.encoders.contextual_words import PREFIX
 from search.encoders.contract import Encoder, TextModel
 from search.encoders.load import ModelChoice
+from search.types import EncoderSpec
 
 
 def word_name(model: str) -> str:
@@ -22,9 +23,10 @@ def word_name(model: str) -> str:
     return PREFIX + model.removeprefix(PREFIX)
 
 
-def word_model(model: str, choice: ModelChoice, options: Options) -> Encoder:
+def word_model(model: str | EncoderSpec, choice: ModelChoice, options: Options) -> Encoder:
     """The model of words in their context, on the devices that were asked for."""
-    return several.load(word_name(model), choice, load.Device(options.device, options.precision))
+    wanted = word_name(model) if isinstance(model, str) else model
+    return several.load(wanted, choice, load.Device(options.device, options.precision))
 
 
 def occurrences(

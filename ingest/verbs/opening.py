@@ -13,7 +13,7 @@ from ingest.report import Options
 from search.collection import Collection
 from search.encoders.load import ModelChoice
 from search.errors import CollectionError, CollectionNotFound, ModelUnavailable, SourceError
-from search.types import Space
+from search.types import EncoderSpec, Space
 from search.writer import check_same
 
 Paths: TypeAlias = str | Path | Sequence[str | Path]
@@ -59,6 +59,13 @@ def emptied(collection: Collection | str | Path, space: str) -> frozenset[str]:
         if there is None or space not in there.spaces():
             return frozenset()
         return frozenset(there.origins(space))
+
+
+def own_encoder(collection: Collection | str | Path, space: str, what: str) -> EncoderSpec | None:
+    """What made a space, where it takes `what` ("text" or "image"): the usual choice when no model is named."""
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(space)
+    return None if known is None or what not in known.encoder.accepts else known.encoder
 
 
 def check_address(known: Space | None, model: str, choice: ModelChoice) -> None:

@@ -12,7 +12,7 @@ from ingest.objects import ObjectSettings, TorchvisionDetector
 from ingest.pipeline import Job
 from ingest.report import Options, Report
 from ingest.verbs.learned_pictures import asked, foretold, learned_images
-from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened
+from ingest.verbs.opening import DEFAULT, Paths, filled, listed, opened, own_encoder
 from ingest.workers import several
 from search.collection import Collection
 from search.encoders import load
@@ -54,8 +54,9 @@ def images(
     Args:
         collection: an open collection, or the path of one; it is made if it is absent.
         paths: a file, folder, archive or list, or several.
-        model: a CLIP model (words find pictures; clip-ViT-B-32 unless another is named), `torchvision:NAME` or
-            `timm:NAME`; with `learn` the network to be learned, `torchvision:NAME`, instead of a small one.
+        model: a CLIP model (words find pictures; clip-ViT-B-32 for a new space), `torchvision:NAME` or
+            `timm:NAME`; with `learn` the network to be learned, `torchvision:NAME`, instead of a small one. None takes
+            what made the space, with all that was said of it then.
         weights: a file of weights to use instead of the published ones (torchvision and timm).
         layer: a hidden layer of the network to take the vectors from; `nearkin models MODEL --layers` lists them.
         pooling: how the positions of a map become one vector: avg, gem, max or cls.
@@ -88,7 +89,8 @@ def images(
     intake = Intake(Pictures(listed(paths), form), form, small, detector, options)
     file = None if weights is None else Path(weights)
     choice = ModelChoice(weights=file, layer=layer, pooling=pooling, query_prompt=query_prompt)
-    learning = asked(model, learn)
+    own = own_encoder(collection, space, "image") if model is None and learn is None else None
+    learning = asked(model if own is None else own.model, learn)
     if learning is not None:
         choice.only(learning.model)
         with opened(collection, must_write=not dry_run) as there:
@@ -96,16 +98,17 @@ def images(
                 return foretold(there, intake, learning, space, prune=prune)
             assert there is not None
             return learned_images(there, intake, learning, space, prune=prune)
-    name = PICTURE_MODEL if model is None else model
+    name = model or (PICTURE_MODEL if own is None else own.model)
+    chosen = choice != ModelChoice()
+    wanted = name if own is None or chosen else own
 
     def loaded() -> Encoder:
-        made = several.load(name, choice, load.Device(options.device, options.precision))
+        made = several.load(wanted, choice, load.Device(options.device, options.precision))
         if "image" in made.spec.accepts:
             return made
         several.end(made)
         raise SourceError(f"'{name}' is a model for texts; name a picture model, such as {PICTURE_MODEL}")
 
-    chosen = choice != ModelChoice()
     with several.lent(loaded) as encoder:
         job = intake.job(space, name, encoder, prune=prune)
         if dry_run:

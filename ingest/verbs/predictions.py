@@ -117,7 +117,7 @@ def _task(collection: Collection, name: str, source: str | None) -> _Task:
             if one not in spaces:
                 raise UnknownSpace(f"there is no space '{one}'; see them with: nearkin info")
         space = spaces[name]
-        if space.modality is not Modality.GRAPH:
+        if space.modality is not Modality.GRAPH or space.encoder.accepts:  # whole graphs are no nodes
             raise CollectionError(f"space '{name}' is not of a graph; only vectors of nodes are predicted")
         able = [one for one in spaces.values() if one.modality is not Modality.GRAPH]
         if source is not None:

@@ -23,10 +23,11 @@ from search.collection import Collection
 from search.encoders.contract import Encoder, TextModel
 from search.encoders.pictures import PictureFile, open_picture
 from search.encoders.regions import cut_out
-from search.errors import MissingExtra, ModelError, QueryError, SourceError
+from search.errors import CollectionError, MissingExtra, ModelError, QueryError, SourceError
 from search.types import Modality, Part, Record, Space
 from search.vectors import Vectors
 
+CUT = "passages"  # the name by which the lengths are kept with a space that is being filled
 _TEXTS, _PICTURES = 128, 32  # records of one commit
 _LONGEST = 1024  # tokens of a passage up to which unknown settings are looked for
 _WIDEST = 128  # and tokens of overlap
@@ -69,6 +70,25 @@ def cutting(there: Collection, space: Space, options: Options) -> Cutting:
             if _mark(settings) in found or _mark(settings + MARKUP) in found:
                 return Cutting.by(Lengths(tokens, overlap))
     return usual
+
+
+def cutting_again(there: Collection, target: Space, options: Options, now: Cutting) -> Cutting:
+    """How a space that is being filled is cut: as it was begun, whatever was asked then.
+
+    Raises:
+        CollectionError: other lengths are asked for now.
+    """
+    with there.database.reading() as transaction:
+        begun = (reads.wanted(transaction, target) or {}).get(CUT)
+    if begun is None or begun == str(now.lengths):
+        return now
+    if options.passage_tokens is not None or options.passage_overlap is not None:
+        tokens, overlap = str(begun).split()
+        raise CollectionError(
+            f"space '{target.name}' was begun with passages of {tokens} tokens and {overlap} of overlap; go on with "
+            f"those, or give it up with: nearkin migrate --space {target.stands_for} --drop"
+        )
+    return Cutting.by(Lengths(*map(int, str(begun).split())))
 
 
 @dataclass(frozen=True, slots=True)

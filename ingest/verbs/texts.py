@@ -13,13 +13,24 @@ from ingest.passages import Lengths
 from ingest.pipeline import Job
 from ingest.report import Level, Options, Report
 from ingest.sources.load import BY_NAME, STDIN, TextFormat
-from ingest.verbs.opening import DEFAULT, Paths, check_address, emptied, filled, listed, opened, placed
+from ingest.verbs.opening import (
+    DEFAULT,
+    Paths,
+    check_address,
+    emptied,
+    filled,
+    listed,
+    opened,
+    own_encoder,
+    placed,
+)
 from ingest.workers import several
 from ingest.workers.several import lent
 from search.collection import Collection
 from search.encoders import load
 from search.encoders.load import PUBLISHED, ModelChoice
 from search.errors import MissingExtra, ModelError, NearkinError, SourceError
+from search.types import EncoderSpec
 from search.writer import check_same
 
 if TYPE_CHECKING:
@@ -37,7 +48,7 @@ def text(
     text: str | None = None,
     id: str | None = None,
     form: TextFormat = BY_NAME,
-    model: str = TEXT_MODEL,
+    model: str | None = None,
     choice: ModelChoice = PUBLISHED,
     learning: WordSettings | None = None,
     level: Level | str = Level.PASSAGE,
@@ -59,7 +70,8 @@ def text(
         id: the field that holds the id, likewise.
         form: how to read what does not say so by its name.
         model: a Hugging Face encoder by name, the folder of a checkpoint, or `openai:NAME` at an endpoint; a file of
-            word vectors (word2vec, GloVe); or `word2vec`, `word2vec:cbow` or `glove`, learned from these texts.
+            word vectors (word2vec, GloVe); or `word2vec`, `word2vec:cbow` or `glove`, learned from these texts. None
+            takes what made the space, with all that was said of it then, else all-MiniLM-L6-v2.
         choice: what else is to be said of the model: layer, pooling, prompts and the like.
         learning: how vectors of words are learned, where they are; None takes the usual settings.
         level: what has a vector of its own: each "passage", or each "word". With an encoder a word has one wherever it
@@ -84,8 +96,12 @@ def text(
     files = listed(paths)
     _check_names(text, id)
     level = Level.named(level)
+    if space is None:
+        space = "words" if level is Level.WORD else "text"
+    own = own_encoder(collection, space, "text") if model is None else None
+    model = model or (TEXT_MODEL if own is None else own.model)
     static = load.is_static(model)
-    if not static:
+    if not static and own is None:
         model = placed(model)
     _check_words(words, level, static=static)
     if level is Level.PASSAGE and model.startswith("word:"):
@@ -94,8 +110,6 @@ def text(
         raise ModelError(f"'{model}' is not learned from texts; leave out how words are learned")
     if prune and STDIN in files:
         raise SourceError("what is missing from standard input is not gone; leave out --prune")
-    if space is None:
-        space = "words" if level is Level.WORD else "text"
     known = emptied(collection, space) if prune else frozenset()
     source = text_source(files, text=text, id=id, form=form, may_be_empty=known)
     settings = f"passages {Lengths(options.passage_tokens, options.passage_overlap)}"
@@ -105,15 +119,16 @@ def text(
 
         run = WordsRun(space, model, choice, level, learning or WordSettings(), prune, options)
         return static_text(collection, source, run, settings, dry_run=dry_run)
+    wanted = own if own is not None and choice == PUBLISHED else model
     if level is Level.WORD:
         from ingest.verbs.occurrences import occurrences, word_model, word_name
 
-        with lent(lambda: word_model(model, choice, options)) as encoder:
+        with lent(lambda: word_model(wanted, choice, options)) as encoder:
             job = occurrences(space, word_name(model), encoder, words, prune=prune, options=options)
-            return _run(collection, source, job, choice, options, dry_run=dry_run)
-    with lent(lambda: _text_model(model, choice, options)) as encoder:
+            return _run(collection, source, job, choice, options, named=own is None, dry_run=dry_run)
+    with lent(lambda: _text_model(wanted, choice, options)) as encoder:
         job = _passages(space, model, encoder, settings, prune=prune, options=options)
-        return _run(collection, source, job, choice, options, dry_run=dry_run)
+        return _run(collection, source, job, choice, options, named=own is None, dry_run=dry_run)
 
 
 def _check_names(text: object, id: object) -> None:
@@ -133,15 +148,16 @@ def _check_words(words: Sequence[str], level: Level, *, static: bool) -> None:
         raise SourceError("word vectors are stored of all the words that stand in the texts; leave words out")
 
 
-def _text_model(model: str, choice: ModelChoice, options: Options) -> TextModel:
+def _text_model(model: str | EncoderSpec, choice: ModelChoice, options: Options) -> TextModel:
     from search.encoders.contract import TextModel
 
     lengths = Lengths(options.passage_tokens, options.passage_overlap)
     loaded = several.load(model, choice, load.Device(options.device, options.precision))
     try:
         if not isinstance(loaded, TextModel):
-            raise SourceError(f"'{model}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
-        lengths.within(loaded.max_tokens, model)  # before anything is stored
+            name = loaded.spec.model
+            raise SourceError(f"'{name}' is a model for pictures; name a text model, such as {TEXT_MODEL}")
+        lengths.within(loaded.max_tokens, loaded.spec.model)  # before anything is stored
     except NearkinError:
         several.end(loaded)
         raise
@@ -172,14 +188,18 @@ def _run(
     choice: ModelChoice,
     options: Options,
     *,
+    named: bool,
     dry_run: bool,
 ) -> Report:
+    """Fill the space, or foretell it; where the model was not `named`, a remote one stays where it was."""
+    with opened(collection, must_write=False) as there:
+        known = None if there is None else there.spaces().get(job.space)
+        if named or choice.base_url is not None:
+            check_address(known, job.model, choice)
     if dry_run:
         from ingest.forecast import Outlook
 
         with opened(collection, must_write=False) as there:
-            known = None if there is None else there.spaces().get(job.space)
-            check_address(known, job.model, choice)
             why = None
             if known is not None and (choice != PUBLISHED or known.encoder.model != job.model):
                 try:
@@ -189,8 +209,6 @@ def _run(
             wanted = (job.space, job.model, job.settings)
             told = pipeline.forecast(there, source, wanted, prune=job.prune, seer=Outlook(job, known))
             return told if why is None else replace(told, no_forecast=why)
-    with opened(collection, must_write=False) as there:
-        check_address(None if there is None else there.spaces().get(job.space), job.model, choice)
     started = time.perf_counter()
     with filled(collection, job, chosen=choice != PUBLISHED) as open_one:
         loading_s = time.perf_counter() - started

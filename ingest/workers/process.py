@@ -17,7 +17,7 @@ from ingest.workers.memory import peak_bytes
 from ingest.workers.pipes import receive, send
 from ingest.workers.wire import Answer, Failure, Loaded, Order, Question
 from search.encoders.contract import Encoder, PictureModel, TextModel
-from search.encoders.load import load_named
+from search.encoders.load import load
 
 LOADED = 0  # the number of the answer that says so; questions begin at 1
 
@@ -70,7 +70,7 @@ class Server:
             import torch
 
             torch.set_num_threads(self._order.threads)
-        return load_named(self._order.model, self._order.choice, device=self._order.device)
+        return load(self._order.model, self._order.choice, device=self._order.device)
 
     def _work(self, questions: queue.SimpleQueue[Question], encoder: Encoder) -> None:
         while True:

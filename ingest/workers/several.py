@@ -20,25 +20,27 @@ from ingest.workers.pipes import receive, send, start
 from ingest.workers.process import LOADED
 from ingest.workers.wire import Loaded, Order, Question
 from search.encoders.contract import Attempt, Encoder, Item, PictureModel, Role, TextModel, Vectors
-from search.encoders.load import Device, ModelChoice, load_named
+from search.encoders.load import Device, ModelChoice
+from search.encoders.load import load as load_here
 from search.errors import ModelError
+from search.types import EncoderSpec
 
 _ENDING_S = 10.0  # a process whose pipe is closed ends at once; one that hangs in a driver is killed then
 
 Model = TypeVar("Model", bound=Encoder)
 
 
-def load(model: str, choice: ModelChoice, device: Device) -> Encoder:
-    """The encoder of this name, in this process, or in one process for each of several devices.
+def load(model: str | EncoderSpec, choice: ModelChoice, device: Device) -> Encoder:
+    """The encoder of this name, or with this spec, in this process, or in one process for each of several devices.
 
     Raises:
         ModelUnavailable: the model, its weights or a device cannot be had.
         ModelError: the choice or the devices mean nothing for this model.
         MissingExtra: the library that the model comes from is not installed.
     """
-    names = devices(device.name, model)
+    names = devices(device.name, model if isinstance(model, str) else model.model)
     if len(names) == 1:
-        return load_named(model, choice, device=device)
+        return load_here(model, choice, device=device)
     workers = [
         Worker(Order(model, choice, Device(name, device.precision), _threads(names)), name) for name in names
     ]

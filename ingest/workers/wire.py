@@ -12,9 +12,12 @@ from search.types import EncoderSpec
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process is to load, and on how many threads of the processor it computes (None: as it likes)."""
+    """What a process is to load, and on how many threads of the processor it computes (None: as it likes).
 
-    model: str
+    `model` is a name, of which `choice` says more, or the spec that a space was made with.
+    """
+
+    model: str | EncoderSpec
     choice: ModelChoice
     device: Device
     threads: int | None

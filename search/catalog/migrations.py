@@ -146,8 +146,22 @@ def _sixth(transaction: Transaction) -> None:
     full_text.lay_out(transaction)
 
 
+def _seventh(transaction: Transaction) -> None:
+    """The words of new texts may wait."""
+    transaction.sql(full_text.UNTIL)
+    transaction.sql("insert into words_until select 1, next_record from state")
+
+
 # Append only: a step that has been released is never edited, since collections of its time are out there.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first, _second, _third, _fourth, _fifth, _sixth)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (
+    _first,
+    _second,
+    _third,
+    _fourth,
+    _fifth,
+    _sixth,
+    _seventh,
+)
 CURRENT = len(MIGRATIONS)
 
 

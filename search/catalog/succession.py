@@ -137,11 +137,7 @@ def drop(transaction: Transaction, space: Space) -> int:
     for table in ("part", "batch", "tombstone", "synced", "edge_block", "graph"):
         transaction.sql(f"delete from {table} where space_key = ?", (space.key,))  # noqa: S608 - the names above
     transaction.sql("delete from space where key = ?", (space.key,))
-    used = [one.encoder.weights for one in reads.spaces(transaction).values() if one.encoder.weights]
-    transaction.sql(
-        "delete from model where sha256 = ? and sha256 not in (select value from json_each(?))",
-        (space.encoder.weights, reads.listed(used)),
-    )
+    writes.forget_model(transaction, space.encoder.weights)
     counters = reads.state(transaction)
     writes.count_on(
         transaction,

@@ -74,6 +74,15 @@ def keep_model(transaction: Transaction, sha256: str, data: bytes) -> None:
     transaction.sql("insert or ignore into model (sha256, data) values (?, ?)", (sha256, data))
 
 
+def forget_model(transaction: Transaction, sha256: str | None) -> None:
+    """Drop a learned model, if no space is made with it any more."""
+    used = [one.encoder.weights for one in reads.spaces(transaction).values() if one.encoder.weights]
+    transaction.sql(
+        "delete from model where sha256 = ? and sha256 not in (select value from json_each(?))",
+        (sha256, reads.listed(used)),
+    )
+
+
 def put(
     transaction: Transaction,
     records: Sequence[Record],
@@ -159,8 +168,6 @@ def _write_records(
             keys.append(key)
             row = (key, record.id, record.kind, record.uri, record.text, metadata or "{}")
             fresh.append((*row, commit_seq, checksums.of(row)))
-            if record.text:
-                after.append((key, record.text))
             continue
         keys.append(old.key)
         kind = record.kind
@@ -190,8 +197,10 @@ def _write_records(
             "update record set kind = ?, uri = ?, text = ?, metadata = ?, changed = ?, checksum = ? where key = ?",
             changed,
         )
-    full_text.drop(transaction, before)
-    full_text.add(transaction, after)
+    if after:
+        full_text.change(transaction, before, after)
+    if fresh:
+        full_text.keep_up(transaction, next_record + len(fresh), len(fresh))
     return keys
 
 

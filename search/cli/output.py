@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from search.query.languages import DEFAULT
 from search.types import Hit, Record, Sense
 
 if TYPE_CHECKING:
@@ -162,10 +163,24 @@ def info(told: Mapping[str, Any]) -> None:
         if graph := space["graph"]:
             kind = "directed" if graph["directed"] else "undirected"
             out.print(escape(f"{space['name']}: {graph['edges']:,} {kind} edges"), soft_wrap=True)
+        if learned := _learned(space["asking"]):
+            out.print(escape(f"{space['name']}: {learned}"), soft_wrap=True)
         for role in ("query", "document"):
             if prompt := space["options"].get(f"{role}_prompt"):
                 said = json.dumps(prompt, ensure_ascii=False)
                 out.print(escape(f"{space['name']}: before each {role} stands {said}"), soft_wrap=True)
+
+
+def _learned(asking: Mapping[str, Any]) -> str:
+    """What is not usual in how a space is asked."""
+    said = []
+    if asking["language"] != DEFAULT:
+        said.append(f"words are looked for by the rules of {asking['language']}")
+    if asking["meaning"] is not None:
+        said.append(f"in hybrid search meaning counts {asking['meaning']:.2f}, as learned from judgements")
+    if asking["weight"] is not None:
+        said.append(f"among several spaces it counts {asking['weight']:.2f}, as learned from judgements")
+    return "; ".join(said)
 
 
 def layers(found: Sequence[Layer], *, as_json: bool) -> None:

@@ -54,13 +54,22 @@ def tune(
             metavar="KIND", help="auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq or ivf-rabitq; auto chooses."
         ),
     ] = None,
+    language: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="L",
+            help="Of the texts, for --hybrid: english, german, …; none looks for words as they are written.",
+        ),
+    ] = None,
     space: Annotated[str | None, typer.Option(metavar="S", help="One space; all if it is left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what the indexes should reach; they are measured, and built anew where they do not reach it."""
     must_exist(collection)
     with opened(collection, "rw") as there, _bars() as progress:
-        told = there.tune(recall, memory=memory, kind=index, space=space, progress=progress)
+        told = there.tune(
+            recall, memory=memory, kind=index, language=language, space=space, progress=progress
+        )
     if as_json:
         output.document(told)
         return

@@ -73,11 +73,15 @@ def search(
     where: WhereOption = None,
     image: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Search by a picture.")] = None,  # noqa: UP045
     like: Annotated[Optional[str], typer.Option(metavar="ID", help="Search by a stored record.")] = None,  # noqa: UP045
+    graph: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Search by a whole graph, where such were taken in."),
+    ] = None,
     weight: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             metavar="WAY=NUMBER",
-            help="Of several ways together, how much one counts: text, image or like; repeat for more.",
+            help="Of several ways together, how much one counts: text, image, graph or like; repeat for more.",
         ),
     ] = None,
     region: Annotated[
@@ -137,12 +141,16 @@ def search(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="Pass over so many hits, for a page; 0 for the first one."),
     ] = None,
+    after: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="CURSOR", help="The page after the hit that has this cursor (see --json)."),
+    ] = None,
     explain: ExplainOption = False,
     html: HtmlOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Find what is nearest to words, a picture or a stored record, or to several of these together."""
+    """Find what is nearest to words, a picture, a graph or a stored record, or to several of these together."""
     with opened(collection, device=device) as there:
         found = there.search(
             query,
@@ -153,6 +161,7 @@ def search(
             like=like,
             weights=_weighted(weight, "--weight") if weight else None,
             region=None if region is None else _numbers(region),
+            graph=graph,
             effort=effort,
             context=context,
             rerank=rerank,
@@ -164,6 +173,7 @@ def search(
             diversity=diversity,
             group_by=group_by,
             offset=offset,
+            after=after,
             explain=explain,
         )
         if html is not None:
@@ -172,6 +182,7 @@ def search(
             (example,) = [None] if like is None else there.get(like)
             cut = None if region is None else _numbers(region)
             asked = sheet.query_cards(query, image, cut, example, there.thumbnail)
+            asked += [sheet.Card(str(graph), "graph")] if graph is not None else []
             told = f"{len(found):,} hits in {collection}" + (f" where {where}" if where else "")
             write_sheet(html, sheet.of_hits(found, asked, told, there.thumbnail))
     if as_json:
@@ -413,7 +424,7 @@ def models(
         "torchvision:NAME (torchvision:resnet50 …), timm:NAME. At an endpoint: openai:NAME with --base-url.\n"
         "Words in their context: word:NAME of a text encoder (ingest text --level word).\n"
         "Learned from your data: patches, simclr, word2vec, glove; of graphs node2vec, node2vec+, deepwalk, prone,\n"
-        "cleora, eigenmaps, lle."
+        "netmf, cleora, eigenmaps, lle, sgc; of whole graphs wl, graph2vec, pooled."
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from search.encoders.graph_items import LabelledGraph
 from search.errors import ModelError
 from search.types import EncoderSpec
 
@@ -41,8 +42,8 @@ class Occurrence:
 
 
 # A str is words, a Path or an Image is a picture, Pixels are one that the model's own `preparation` has made ready; an
-# Occurrence is taken by encoders of words in their context.
-Item: TypeAlias = str | Path | Image | Pixels | Occurrence
+# Occurrence is taken by encoders of words in their context. A LabelledGraph or its Path is taken by those of graphs.
+Item: TypeAlias = str | Path | Image | Pixels | Occurrence | LabelledGraph
 
 
 class Encoder(ABC):

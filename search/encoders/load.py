@@ -87,6 +87,7 @@ PUBLISHED = ModelChoice()
 SMALL_NETWORK = "small"  # the network for pictures that is learned where no other is named
 LEARNED_WORDS = ("word2vec", "word2vec:cbow", "glove")  # learned from the texts that are ingested
 LEARNED_PICTURES = ("patches", "simclr")  # learned from the pictures that are ingested
+LEARNED_GRAPHS = ("wl", "graph2vec", "pooled")  # learned from the whole graphs that are ingested
 
 
 def load_named(model: str, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
@@ -213,6 +214,10 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
         return LearnedPictureEncoder.from_spec(
             spec, data=data, device=device.name, precision=device.precision
         )
+    if spec.family == "whole-graphs":
+        from search.encoders import whole_graphs
+
+        return whole_graphs.from_spec(spec, data=data)
     if spec.family == "openai":
         from search.encoders.remote import RemoteEncoder
 
@@ -236,6 +241,17 @@ def load_spec(spec: EncoderSpec, *, data: bytes | None = None, device: Device = 
     raise ModelUnavailable(
         f"this nearkin has no encoder family '{spec.family}'; upgrade it, or ask by id or vector"
     )
+
+
+def load(model: str | EncoderSpec, choice: ModelChoice = PUBLISHED, *, device: Device = AUTO) -> Encoder:
+    """The encoder of this name, of which `choice` says more, or the one with this spec that no file has to go with.
+
+    Raises:
+        ModelUnavailable, ModelError, MissingExtra: as `load_named` and `load_spec`.
+    """
+    if isinstance(model, str):
+        return load_named(model, choice, device=device)
+    return load_spec(model, device=device)
 
 
 def layers_of(model: str) -> list[Layer]:
@@ -294,8 +310,10 @@ def _refuse_others(model: str) -> None:
     """Say of a name that cannot be of an encoder what it is, rather than look for it on the hub."""
     if model.partition(":")[0] in LEARNED_PICTURES:
         raise ModelError(f"'{model}' is learned from pictures; use it with: nearkin ingest images")
-    if model in ("node2vec", "node2vec+", "deepwalk", "prone", "cleora", "eigenmaps", "lle"):
+    if model in ("node2vec", "node2vec+", "deepwalk", "prone", "netmf", "cleora", "eigenmaps", "lle", "sgc"):
         raise ModelError(f"'{model}' is learned from a graph; use it with: nearkin ingest graph")
+    if model in LEARNED_GRAPHS:
+        raise ModelError(f"'{model}' is learned from whole graphs; use it with: nearkin ingest graphs")
     if model.partition(":")[0] in ("word2vec", "glove"):
         raise ModelError(f"there is no '{model}'; use {', '.join(LEARNED_WORDS[:-1])} or {LEARNED_WORDS[-1]}")
     if Path(model).expanduser().is_file():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from search.errors import QueryError
-from search.evaluate import metrics, significance
+from search.evaluate import formats, metrics, significance
 from search.evaluate.metrics import Judgements, Run
 from search.evaluate.significance import Difference, Interval
 from search.types import Hit, Json
 
+_LEVEL = 0.05
 _AT_ONCE = 1000  # queries asked together
 
 # Answers queries in words, a list of hits for each.
@@ -43,6 +45,19 @@ class Evaluation:
         """How many queries were asked."""
         return len(self.run)
 
+    @property
+    def worse(self) -> list[str]:
+        """The metrics that are worse than the other run's by more than chance.
+
+        One-sided randomisation tests, corrected by Holm (1979) over all metrics, 5%.
+        """
+        corrected = significance.holm([one.p_worse for one in self.compared.values()])
+        return [
+            name
+            for (name, one), p in zip(self.compared.items(), corrected, strict=True)
+            if one.difference < 0 and p < _LEVEL
+        ]
+
     def to_json(self) -> dict[str, Json]:
         """All but the run, as a JSON object."""
         return {
@@ -52,6 +67,7 @@ class Evaluation:
             "absent": self.absent,
             "metrics": {name: one.to_json() for name, one in self.metrics.items()},
             "compared": {name: one.to_json() for name, one in self.compared.items()},
+            "worse": list(self.worse),
             "values": {name: dict(one) for name, one in self.values.items()},
         }
 
@@ -74,6 +90,39 @@ def judged_queries(queries: Mapping[str, str], judgements: Judgements) -> list[s
             f"no query has judgements (queries are {few}, judgements are for {others}); check that both count alike"
         )
     return both
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Queries and judgements as they were given: the ids of the queries that something is judged for, their words, and
+    the grades of documents for each query."""
+
+    ids: Sequence[str]
+    words: Mapping[str, str]
+    grades: Judgements
+
+    @property
+    def documents(self) -> list[str]:
+        """The ids of all documents judged for one of the queries, in order."""
+        return sorted({id for query in self.ids for id in self.grades[query]})
+
+
+def given(
+    queries: Mapping[str, str] | str | Path,
+    judgements: Mapping[str, Mapping[str, int]] | str | Path,
+    *,
+    binary: bool,
+) -> Judged:
+    """Queries and judgements from dicts or files.
+
+    Raises:
+        SourceError: a file cannot be read as what it should be.
+        QueryError: no query has judgements.
+    """
+    words = formats.read_queries(queries) if isinstance(queries, str | Path) else dict(queries)
+    read = formats.read_judgements(judgements) if isinstance(judgements, str | Path) else judgements
+    grades = metrics.binary(read) if binary else read
+    return Judged(judged_queries(words, grades), words, grades)
 
 
 def asked(ids: Sequence[str], queries: Mapping[str, str], ask: Ask) -> dict[str, dict[str, float]]:

@@ -38,7 +38,7 @@ class Wanted:
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> Wanted:
         """What `to_json` wrote; the default where nothing was asked."""
-        if data is None:
+        if data is None or "recall" not in data:  # other wishes stand beside it
             return cls()
         kind = data["kind"]
         return cls(data["recall"], data["memory"], None if kind is None else Kind(kind))

@@ -50,6 +50,7 @@ class Rows:
     record_keys: Keys  # (n,): whose part each row is
     matrix: Vectors  # (n, dim)
     living: Allowed | None = None  # without the rows deleted since they were written; None where all live
+    ascending: bool = False  # whether the record keys are known to ascend, so that they can be looked up
 
     def __len__(self) -> int:
         return len(self.part_keys)

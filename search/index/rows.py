@@ -35,6 +35,7 @@ class RowBuffer:
         self._metric = metric
         self._folder = folder
         self._n = 0
+        self._ascending = True  # the record keys, so far
         self._part_keys = np.empty(capacity, np.int64)
         self._record_keys = np.empty(capacity, np.int64)
         self._dead: Keys = np.empty(0, np.int64)  # positions, ascending
@@ -66,6 +67,9 @@ class RowBuffer:
         if end > len(self._part_keys):
             self._grow(max(end, int(len(self._part_keys) * _GROWTH)))
         span = slice(self._n, end)
+        if len(part_keys) and self._ascending:
+            follows = not self._n or record_keys[0] >= self._record_keys[self._n - 1]
+            self._ascending = bool(follows and (record_keys[1:] >= record_keys[:-1]).all())
         self._part_keys[span] = part_keys
         self._record_keys[span] = record_keys
         self._matrix[span] = vectors
@@ -118,7 +122,7 @@ class RowBuffer:
             mask = np.ones(n, dtype=bool)
             mask[self._dead] = False
             living = Allowed(mask)
-        return Rows(self._part_keys[:n], self._record_keys[:n], self._matrix[:n], living)
+        return Rows(self._part_keys[:n], self._record_keys[:n], self._matrix[:n], living, self._ascending)
 
     def storage(self, n: int) -> Storage:
         """The first `n` rows as a FAISS flat index that reads this memory.

@@ -66,10 +66,10 @@ class Asker(HybridAsking, SeveralSpaces, WholeSpaces):
             else:
                 cross = self._cross_encoder(str(options.rerank))
             first = replace(options, k=max(options.k, options.rerank_depth or rerank.DEPTH))
-        if options.hybrid:
-            found = self.by_words_too([str(one) for one in items], chosen, first)
-        elif len(items) == 1 and isinstance(items[0], str):
+        if len(items) == 1 and isinstance(items[0], str):
             found = [self._words_of_many(chosen, encoder).ask(items[0], first)]
+        elif options.hybrid:
+            found = self.by_words_too([str(one) for one in items], chosen, first)
         else:
             queries, encoding_s = self._encoded(items, chosen, encoder)
             found = self._found(chosen, queries, first, encoding_s)
@@ -87,7 +87,11 @@ class Asker(HybridAsking, SeveralSpaces, WholeSpaces):
             if held is None or held[0] is not encoder or held[1] != space:
                 made = WordsOfMany(
                     lambda words: self._encoded(words, space, encoder),
-                    lambda queries, options, encoding_s: self._found(space, queries, options, encoding_s),
+                    lambda words, queries, options, encoding_s: (
+                        self._found_by_both(space, words, queries, options, encoding_s)
+                        if options.hybrid
+                        else self._found(space, queries, options, encoding_s)
+                    ),
                     getattr(encoder, "max_tokens", TOKENS),
                 )
                 held = self._words[space.key] = (encoder, space, made)

@@ -16,6 +16,7 @@ from search.query.follow import Views
 from search.query.keywords import Keywords
 from search.query.lately import Lately
 from search.query.personal import Users
+from search.query.preferences import Preferred
 from search.query.queries import Queries
 from search.query.words import WordsOfMany
 from search.types import EncoderSpec, Space
@@ -47,6 +48,7 @@ class Asking:
         self._steady = False
         self._lately = Lately()
         self.keywords = Keywords()
+        self._preferred = Preferred()
         self._users = Users()
         self.real = Queries()
 

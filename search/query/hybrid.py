@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from search.catalog import reads
 from search.catalog.database import Transaction
 from search.catalog.reads import State
+from search.index.contract import Allowed, Rows
 from search.index.view import Look
 from search.query import run
 from search.query.asking import Asking
-from search.query.keywords import Ranking, without_marks
+from search.query.keywords import Ranking
 from search.query.recommend import Taste, scored
 from search.query.request import Options
 from search.query.run import Found
+from search.query.units import meant
 from search.types import Hit, Json, Space
-from search.vectors import Keys, Vectors
+from search.vectors import Keys, Vectors, similarity
 
 if TYPE_CHECKING:
     pass
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 DEPTH = 100  # of each ranking, the first that count; all k do in any case
 CONSTANT = 60  # what softens the difference between the first ranks
+EVEN = 0.5  # how much the ranking by meaning counts where nobody has learned better
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +43,68 @@ class Fused:
     by_words: NDArray[np.int64]
 
 
-def fused(by_meaning: Keys, by_words: Keys, k: int) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
+def fused(
+    by_meaning: Keys, by_words: Keys, k: int, weight: float = EVEN
+) -> tuple[Keys, NDArray[np.float32], NDArray[np.int64]]:
     """The best k of two rankings by reciprocal rank fusion (Cormack, Clarke & Büttcher 2009, sec. 2).
 
     Args:
         by_meaning: the keys of one ranking, best first.
         by_words: those of the other.
         k: how many.
+        weight: how much the first counts, from 0 to 1; the other counts for the rest.
 
     Returns:
-        Keys (n,), best first, among equals by key; their scores (n,), the sum of 1 / (60 + rank), scaled so that
-        the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
+        Keys (n,), best first, among equals by key; their scores (n,), the weighted sum of 1 / (60 + rank), scaled so
+        that the first of both rankings has 1; and their ranks (n, 2), 0 where a ranking has not got them.
     """
     keys = np.union1d(by_meaning, by_words)
     ranks = np.zeros((len(keys), 2), np.int64)
     for column, ranking in enumerate((by_meaning, by_words)):
         ranks[np.searchsorted(keys, ranking), column] = np.arange(1, len(ranking) + 1)
-    shares = np.where(ranks > 0, (CONSTANT + 1) / 2 / (CONSTANT + ranks), 0.0)
-    total = shares.sum(axis=1)
+    total = shares_of(ranks) @ np.array([weight, 1 - weight])
     order = np.lexsort((keys, -total))[:k]
     return keys[order], total[order].astype(np.float32), ranks[order]
+
+
+def shares_of(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each rank, from 1, adds to the score: 61 / (60 + rank); nothing for 0, which is none."""
+    return np.where(ranks > 0, (CONSTANT + 1) / (CONSTANT + ranks), 0.0)
 
 
 class HybridAsking(Asking):
     """The part of an `Asker` that looks for words beside the vectors."""
 
+    _living: tuple[Rows, NDArray[np.bool_]] | None = (
+        None  # which records can be found, of the space last asked
+    )
+
     def by_words_too(self, queries: Sequence[str], space: Space, options: Options) -> list[list[Hit]]:
         """Hits for words, a list for each query: among the records that have a vector in the space."""
-        meant = [without_marks(query).strip() or query for query in queries]
-        vectors, encoding_s = self._encoded(meant, space, self.encoder(space))
+        vectors, encoding_s = self._encoded([meant(query) for query in queries], space, self.encoder(space))
+        return self._found_by_both(space, queries, vectors, options, encoding_s)
+
+    def _found_by_both(
+        self, space: Space, queries: Sequence[str], vectors: Vectors, options: Options, encoding_s: float
+    ) -> list[list[Hit]]:
+        """As `by_words_too`, of queries that are encoded already (n, dim)."""
         return self._read(
             lambda transaction, state: self._both(
                 (transaction, state), space, queries, vectors, options, encoding_s
             )
         )
+
+    def _findable(self, rows: Rows, allowed: Allowed | None, next_record: int) -> NDArray[np.bool_]:
+        """Whether a record, by its key, may be returned: it has a row that lives and is allowed."""
+        held = self._living
+        if allowed is None and held is not None and held[0] is rows:
+            return held[1]
+        usable = allowed or rows.living
+        among = np.zeros(next_record, dtype=bool)
+        among[rows.record_keys if usable is None else rows.record_keys[usable.mask]] = True
+        if allowed is None:
+            self._living = (rows, among)
+        return among
 
     def _both(
         self,
@@ -85,25 +117,24 @@ class HybridAsking(Asking):
     ) -> list[list[Hit]]:
         transaction, state = reading
         look = self._views.look(transaction, state, space)
-        rows = look.rows
-        allowed = None
+        preferred = self._preferred.of(transaction, state, space)
+        weight = EVEN if preferred.meaning is None else preferred.meaning
+        rows, allowed = look.rows, None
         if options.where is not None:
             allowed = self._matching().allowed(transaction, state, look, options.where)
         depth = max(options.k, DEPTH)
         started = time.perf_counter()
         near, way = run.nearest(look, vectors, depth, allowed, options.effort)
         search_ms = (time.perf_counter() - started) * 1e3
-        living = rows.record_keys
-        if (usable := allowed or rows.living) is not None:
-            living = living[usable.mask]
-        among = np.zeros(state.next_record, dtype=bool)
-        among[living] = True
+        among = self._findable(rows, allowed, state.next_record)
         answers, told = [], []
         for query, vector, meaning in zip(queries, vectors, near, strict=True):
             started = time.perf_counter()
-            ranking = self.keywords.ranking(transaction, state, query)
-            by_words, bm25 = _first(ranking, among, depth)
-            both = _fused(look, vector, meaning, by_words, options.k)
+            ranking = self.keywords.ranking(transaction, state, query, preferred.language)
+            by_words, bm25 = ranking.first(among, depth)
+            keys, scores, ranks = fused(meaning.record_keys, by_words, options.k, weight)
+            parts = _parts(transaction, look, vector, meaning, keys, ranks)
+            both = Fused(Found(parts, keys, scores), ranks[:, 0], ranks[:, 1])
             words_ms = (time.perf_counter() - started) * 1e3
             answers.append(both.found)
             if options.explain:
@@ -112,7 +143,9 @@ class HybridAsking(Asking):
                     "search_ms": round(search_ms, 3),
                     "words_ms": round(words_ms, 3),
                 }
-                said = {"space": space.name, "plan": way.to_json(), **times}
+                said: dict[str, Json] = {"space": space.name, "plan": way.to_json(), **times}
+                if len(queries) > 1:
+                    said["together"] = len(queries)  # all were encoded and searched for in these times
                 told.append(
                     _explained(
                         look,
@@ -134,27 +167,30 @@ class HybridAsking(Asking):
         )
 
 
-def _first(ranking: Ranking, among: NDArray[np.bool_], depth: int) -> tuple[Keys, NDArray[np.float64]]:
-    """The first `depth` of the records that may be returned, and their BM25; among equals by key."""
-    kept = among[ranking.keys]
-    keys, scores = ranking.keys[kept], ranking.scores[kept]
-    if len(keys) > depth:
-        least = -np.partition(-scores, depth - 1)[depth - 1]
-        keys, scores = keys[scores >= least], scores[scores >= least]
-    order = np.argsort(-scores, kind="stable")[:depth]
-    return keys[order], scores[order]
-
-
-def _fused(look: Look, vector: NDArray[np.float32], meaning: Found, by_words: Keys, k: int) -> Fused:
-    keys, scores, ranks = fused(meaning.record_keys, by_words, k)
+def _parts(
+    transaction: Transaction,
+    look: Look,
+    vector: NDArray[np.float32],
+    meaning: Found,
+    keys: Keys,
+    ranks: NDArray[np.int64],
+) -> Keys:
+    """The part (n,) that is shown of each record: that by which it was found, else the nearest."""
     parts = np.zeros(len(keys), np.int64)
     near = ranks[:, 0] > 0
     parts[near] = meaning.part_keys[ranks[near, 0] - 1]
     if not near.all():  # found by its words alone: the part that is nearest is shown
-        others = np.sort(keys[~near])
-        best = scored(Taste(look.space, look, 1.0, vector[None, :]), others)
-        parts[~near] = best.part_keys[np.searchsorted(best.record_keys, keys[~near])]
-    return Fused(Found(parts, keys, scores), ranks[:, 0], ranks[:, 1])
+        others = keys[~near].tolist()
+        there = reads.parts_of(transaction, look.space, others)
+        parts[~near] = [_nearest_part(look, vector, there[key]) for key in others]
+    return parts
+
+
+def _nearest_part(look: Look, vector: NDArray[np.float32], parts: list[int]) -> int:
+    if len(parts) == 1:
+        return parts[0]
+    near = similarity(run.vectors_of(look.rows, parts), vector[None, :], look.space.metric)[0]
+    return parts[int(np.argmax(near))]
 
 
 def _explained(

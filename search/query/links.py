@@ -1,4 +1,4 @@
-"""Likely missing edges of a graph: a logistic regression on the products of two nodes' vectors."""
+"""Likely missing edges of a graph: regressions on the products of two nodes' vectors, and on their degrees."""
 
 from __future__ import annotations
 
@@ -29,39 +29,53 @@ Pairs = NDArray[np.int64]  # (n, 2)
 
 @dataclass(frozen=True, slots=True)
 class Linker:
-    """How likely two nodes are linked: sigmoid(weights . (a * b) * dim + bias), a and b of unit length.
+    """How likely two nodes are linked: sigmoid(weights . (a * b) * dim + popular * log((1 + d)(1 + e)) + bias).
 
-    (The Hadamard operator of Grover & Leskovec 2016, table 1.) Both have the same chance a priori: the pairs that it
-    was learned from are half edges, half not.
+    a and b are of unit length (the Hadamard operator of Grover & Leskovec 2016, table 1); d and e are the degrees,
+    whose product is preferential attachment (Liben-Nowell & Kleinberg 2007), and the edge that is asked about does not
+    count in them. The log-odds of two regressions are added up, as if they were independent: vectors know the edges
+    that they were learned from, so that beside them degrees would seem to say little, or the contrary. Both answers
+    have the same chance a priori: of the pairs that it was learned from half are edges.
     """
 
     weights: NDArray[np.float64]  # (dim,)
+    popular: float
     bias: float
 
-    def scores(self, vector: Vectors, others: Vectors) -> NDArray[np.float32]:
-        """The probabilities (n,) for one node (dim,) and others (n, dim)."""
+    def scores(
+        self, vector: Vectors, others: Vectors, degree: float, degrees: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """The probabilities (n,) for one node (dim,) of some degree and others (n, dim) of degrees (n,)."""
         query = (self.weights * vector * len(vector)).astype(np.float32)
-        return sigmoid(others @ query + np.float32(self.bias))
+        return sigmoid(others @ query + (self.popular * (np.log1p(degrees) + np.log1p(degree)) + self.bias))
 
-    def of_pairs(self, left: Vectors, right: Vectors) -> NDArray[np.float32]:
-        """The probabilities (n,) for rows (n, dim) side by side."""
+    def of_pairs(self, left: Vectors, right: Vectors, degrees: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The probabilities (n,) for rows (n, dim) side by side, of degrees (n, 2)."""
         products = np.einsum("nd,nd,d->n", left, right, self.weights.astype(np.float32))
-        return sigmoid(products * np.float32(left.shape[1]) + np.float32(self.bias))
+        return sigmoid(products * left.shape[1] + (self.popular * np.log1p(degrees).sum(axis=1) + self.bias))
 
 
-def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def sigmoid(x: NDArray[np.floating]) -> NDArray[np.float32]:
     """1 / (1 + exp(-x)), without overflow."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float64))), dtype=np.float32)
 
 
-def learned(left: Vectors, right: Vectors, linked: NDArray[np.bool_]) -> Linker:
-    """The regression on pairs of unit rows (n, dim) and whether each is linked."""
+def learned(left: Vectors, right: Vectors, degrees: NDArray[np.float64], linked: NDArray[np.bool_]) -> Linker:
+    """The regressions on pairs of unit rows (n, dim) and whether each is linked.
+
+    `degrees` (n, 2) are those of the nodes in all of the graph that is learned from, the pair's own edge included.
+    """
     from sklearn.linear_model import LogisticRegression
 
     products = (left * right).astype(np.float64) * left.shape[1]
-    regression = LogisticRegression(C=_EASE / len(products), max_iter=_MOST_ITERATIONS)
-    found = regression.fit(products, linked)
-    return Linker(found.coef_[0], float(found.intercept_[0]))
+    by_vectors = LogisticRegression(C=_EASE / len(products), max_iter=_MOST_ITERATIONS).fit(products, linked)
+    popular = np.log1p(degrees - linked[:, None]).sum(axis=1, keepdims=True)
+    by_degrees = LogisticRegression().fit(popular, linked)
+    return Linker(
+        by_vectors.coef_[0],
+        float(by_degrees.coef_[0, 0]),
+        float(by_vectors.intercept_[0] + by_degrees.intercept_[0]),
+    )
 
 
 def missing(
@@ -78,8 +92,8 @@ def missing(
     at = int(np.searchsorted(nodes.record_keys, like))
     if at == len(nodes.record_keys) or nodes.record_keys[at] != like:
         raise UnknownRecord(f"'{name}' has no vector in space '{look.space.name}'; take in its edges first")
-    linker = learned_from(transaction, look.space, nodes, seed)
-    scores = linker.scores(nodes.vectors[at], nodes.vectors)
+    linker, degrees = learned_from(transaction, look.space, nodes, seed)
+    scores = linker.scores(nodes.vectors[at], nodes.vectors, degrees[at], degrees)
     free = ~np.isin(nodes.record_keys, kin.around(like)[0])
     free[at] = False
     candidates = np.flatnonzero(free)
@@ -95,30 +109,40 @@ def keys_of_parts(look: Look, record_keys: Keys) -> Keys:
     return rows.part_keys[order[np.searchsorted(rows.record_keys[order], record_keys)]]
 
 
-def learned_from(transaction: Transaction, space: Space, nodes: OneEach, seed: int) -> Linker:
+def learned_from(
+    transaction: Transaction, space: Space, nodes: OneEach, seed: int
+) -> tuple[Linker, NDArray[np.float64]]:
     """The regression on a sample of the stored edges and of pairs without one, between nodes that have vectors.
+
+    Beside it the degrees (n,) of all these nodes.
 
     Raises:
         QueryError: no edge, or no pair without one, joins two such nodes.
     """
     rng = np.random.default_rng(seed)
     pairs, whole = _stored_pairs(transaction, space, rng)
+    n = len(nodes.record_keys)
     places = np.searchsorted(nodes.record_keys, pairs)
     known = places < len(nodes.record_keys)
     known &= nodes.record_keys[np.minimum(places, len(nodes.record_keys) - 1)] == pairs
     every = places[known.all(axis=1)]
     every = every[every[:, 0] != every[:, 1]]
+    if whole:
+        degrees = np.bincount(every.ravel(), minlength=n).astype(np.float64)
+    else:
+        degrees = _stored_degrees(transaction, space, nodes.record_keys)
     edges_chosen = every[rng.permutation(len(every))[:EXAMPLES]]
     # Only nodes that stand in the graph: others, whose vectors are predicted, may lack edges for want of knowledge.
     linked = np.unique(every) if whole else np.unique(edges_chosen)
-    others = without_edge(rng, linked, every, len(nodes.record_keys), len(edges_chosen))
+    others = without_edge(rng, linked, every, n, len(edges_chosen))
     if not len(edges_chosen) or not len(others):
         raise QueryError(
             f"space '{space.name}' has no edges, or no two nodes without one; there is nothing to learn links from"
         )
     both = np.concatenate([edges_chosen, others])
     is_edge = np.arange(len(both)) < len(edges_chosen)
-    return learned(nodes.vectors[both[:, 0]], nodes.vectors[both[:, 1]], is_edge)
+    linker = learned(nodes.vectors[both[:, 0]], nodes.vectors[both[:, 1]], degrees[both], is_edge)
+    return linker, degrees
 
 
 def without_edge(
@@ -160,3 +184,18 @@ def _stored_pairs(transaction: Transaction, space: Space, rng: np.random.Generat
             found.append(np.stack([owners, rows.targets], axis=1))
     pairs = np.sort(np.concatenate(found), axis=1)
     return np.unique(pairs, axis=0), whole
+
+
+def _stored_degrees(transaction: Transaction, space: Space, record_keys: Keys) -> NDArray[np.float64]:
+    """How many neighbours each of these records has; deleted ones count until the collection is compacted."""
+    told = edges.state(transaction, space)
+    sides = (edges.OUT, edges.IN) if told is not None and told.directed else (edges.OUT,)
+    degrees = np.zeros(len(record_keys))
+    for layer in (edges.READ, edges.ADDED):
+        for side in sides:
+            for rows in edges.every(transaction, space, layer, side):
+                at = np.minimum(np.searchsorted(record_keys, rows.nodes), len(record_keys) - 1)
+                known = record_keys[at] == rows.nodes
+                # A node with many neighbours stands in several blocks, but once in each.
+                degrees[at[known]] += np.diff(rows.indptr)[known]
+    return degrees

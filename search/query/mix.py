@@ -16,7 +16,7 @@ from search.errors import QueryError, UnknownRecord
 from search.query import plan
 from search.query.follow import Views
 from search.query.recommend import Taste, middle
-from search.query.request import Asked, given_ways, pictures, texts
+from search.query.request import Asked, given_ways, graphs, pictures, texts
 from search.types import Json, Metric, Space
 from search.vectors import Vectors, as_floats, checked, prepared, unit_rows
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from search.encoders.contract import Encoder, Item
 
 _LEAST_LENGTH = 1e-6  # of the sum of unit vectors: below it they cancel each other out
-_WAYS: tuple[Asked, ...] = ("text", "image", "like", "vector")
+_WAYS: tuple[Asked, ...] = ("text", "image", "graph", "like", "vector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,20 @@ class Mix:
     """What was given, one of each way at most, and how much each counts."""
 
     weights: Mapping[Asked, float]
-    encodable: Mapping[Asked, Item]  # words and picture
+    encodable: Mapping[Asked, Item]  # words, picture and graph
     like: str | None = None
     vector: Vectors | None = None  # (dim,)
 
 
-def mixed(query: Any, image: Any, like: Any, vector: Any, weights: Mapping[str, float] | None) -> Mix:
+def mixed(
+    query: Any, image: Any, like: Any, vector: Any, weights: Mapping[str, float] | None, graph: Any = None
+) -> Mix:
     """The mix as the user put it.
 
     Raises:
         QueryError: a way holds several questions, or a weight is of what was not given, or no positive number.
     """
-    ways = given_ways(query, image, like, vector)
+    ways = given_ways(query, image, like, vector, graph)
     counts = dict.fromkeys(ways, 1.0)
     if weights is not None and not isinstance(weights, Mapping):
         raise QueryError(f"the weights are a {type(weights).__name__}; give a number for each way of asking")
@@ -61,7 +63,7 @@ def mixed(query: Any, image: Any, like: Any, vector: Any, weights: Mapping[str, 
         raise QueryError(
             "weights are for several ways of asking together; give another way, or leave them out"
         )
-    for way, one in (("text", query), ("image", image), ("like", like)):
+    for way, one in (("text", query), ("image", image), ("graph", graph), ("like", like)):
         if isinstance(one, list | tuple):
             raise QueryError(f"several questions by {way} were given in a mix; ask one at a time")
     encodable: dict[Asked, Item] = {}
@@ -69,6 +71,8 @@ def mixed(query: Any, image: Any, like: Any, vector: Any, weights: Mapping[str, 
         encodable["text"] = texts(query)[0]
     if image is not None:
         encodable["image"] = pictures(image)[0]
+    if graph is not None:
+        encodable["graph"] = graphs(graph)[0]
     row = None
     if vector is not None:
         row = as_floats(vector, "the query vectors")

@@ -59,8 +59,8 @@ def one_each(
         return OneEach(owners, matrix)
     total = np.add.reduceat(matrix, first, axis=0)
     if lengths:
-        counts = np.diff(first, append=len(owners)).astype(np.float32)
-        return OneEach(owners[first], np.asarray(total / counts[:, None], dtype=np.float32))
+        sizes = np.diff(first, append=len(owners))[:, None].astype(np.float32)
+        return OneEach(owners[first], np.asarray(total / sizes, dtype=np.float32))
     return OneEach(owners[first], unit_rows(total))
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.index.contract import Allowed
+from search.index.flat import scores_at
 from search.index.view import Look
 from search.query.plan import plan
-from search.query.run import Found, mask_of, nearest, vectors_of
+from search.query.run import Found, mask_of, nearest, positions_of, vectors_of
 from search.query.together import Together
 from search.types import Json, Metric, Space
 from search.vectors import SPARSE, Keys, Vectors, diverse, similarity, unit_rows
@@ -21,6 +22,7 @@ _LEAST = 500
 _USUAL = 1000  # rows that say which scores are usual in a space
 _LEAST_SPREAD = 1e-6
 _ROUNDING = 1e-5  # by which sums may differ that were made in another order, as a share of the largest
+_FEW = 64  # records left out, which are looked for and passed over; more are told to the index
 _POOL = 5  # candidates looked at for each hit wanted when the hits are to be diverse
 
 
@@ -50,6 +52,17 @@ class Taste:
                 near, far = similarity(matrix, pair, self.space.metric)
                 found = found + np.minimum(near - far, 0)
         return np.asarray(found, dtype=np.float32)
+
+    def scores_at(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of the rows (n,) that stand there."""
+        matrix = self.look.rows.matrix
+        if len(positions) == len(matrix):
+            return self.scores(matrix)
+        if len(self.query) == 1 and self.unlike is None and self.pairs is None:
+            return scores_at(
+                matrix, self.query[0], positions, self.space.metric
+            )  # without copying them together
+        return self.scores(matrix[positions])
 
     def usual(self) -> tuple[float, float]:
         """Mean and deviation of its scores over records at large: up to 1,000 rows, evenly spaced."""
@@ -143,18 +156,26 @@ def recommend(
 def _candidates(
     tastes: Sequence[Taste],
     k: int,
-    wanted: tuple[Keys | None, Keys],
+    limits: tuple[Keys | None, Keys],
     usual: Sequence[tuple[float, float]],
     pool: int,
 ) -> tuple[Keys, dict[str, Json]]:
     """Keys of the records to score, ascending, the best `pool` among them, and how they were found in each space."""
-    matching, excluded = wanted
+    matching, excluded = limits
     found: list[Keys] = []
     plans: dict[str, Json] = {}
     scan_all = all(taste.look.approximate is None for taste in tastes)
     allowed_of: list[Allowed] = []
     for taste in tastes:
         rows = taste.look.rows
+        if not scan_all and matching is None and len(excluded) <= _FEW:
+            wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
+            some, way = nearest(taste.look, taste.query, wanted, None)
+            found.extend(one.record_keys[~np.isin(one.record_keys, excluded)] for one in some)
+            if taste.together is not None:  # those that are gone have no row, and are left out by that
+                found.append(np.setdiff1d(taste.together.keys(), excluded))
+            plans[taste.space.name] = way.to_json()
+            continue
         mask = ~mask_of(rows, excluded)
         if matching is not None:
             mask &= mask_of(rows, matching)
@@ -192,10 +213,9 @@ def _front(
         rows = taste.look.rows
         some = slice(None) if allowed.n == len(rows) else allowed.positions
         owners = rows.record_keys[some]
-        if allowed.n * SPARSE < len(rows):
-            scores = taste.scores(rows.matrix[some])
-        else:  # to copy many rows takes longer than to score those that do not count
-            scores = taste.scores(rows.matrix)[some]
+        # To copy many rows takes longer than to score those that do not count.
+        few = allowed.n * SPARSE < len(rows)
+        scores = taste.scores(rows.matrix[some]) if few else taste.scores(rows.matrix)[some]
         if taste.together is not None:
             scores = taste.together.scores(owners, scores)
         share = (scores - np.float32(mean)) * np.float32(taste.weight / weight_sum / deviation)
@@ -211,15 +231,15 @@ def _front(
         return keys
     totals = total[keys]
     least = -np.partition(-totals, n - 1)[n - 1]
-    return keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))]
+    best_keys: Keys = keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))]
+    return best_keys
 
 
 def scored(taste: Taste, candidates: Keys) -> Found:
     """The best part of each candidate that has one in this space, in the order of the record keys."""
     rows = taste.look.rows
-    at = rows.allowed(mask_of(rows, candidates)).positions
-    matrix = rows.matrix if len(at) == len(rows) else rows.matrix[at]
-    scores = taste.scores(matrix)
+    at = positions_of(rows, candidates)
+    scores = taste.scores_at(at)
     owners = rows.record_keys[at]
     if taste.together is not None:
         scores = taste.together.scores(owners, scores)

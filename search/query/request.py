@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from search.errors import FilterError, QueryError
 from search.query.shape import PLAIN, Shape
 
-Asked: TypeAlias = Literal["text", "image", "like", "vector"]
+Asked: TypeAlias = Literal["text", "image", "like", "vector", "graph"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,10 @@ class Options:
         return not self.explain and not self.context
 
 
-def given_ways(query: object, image: object, like: object, vector: object) -> list[Asked]:
-    """Which of the four ways of asking were used.
+def given_ways(
+    query: object, image: object, like: object, vector: object, graph: object = None
+) -> list[Asked]:
+    """Which of the ways of asking were used.
 
     Raises:
         QueryError: none of them.
@@ -78,8 +80,12 @@ def given_ways(query: object, image: object, like: object, vector: object) -> li
         given.append("like")
     if vector is not None:
         given.append("vector")
+    if graph is not None:
+        given.append("graph")
     if not given:
-        raise QueryError("nothing to search for; give words, an image, a stored id (like) or a vector")
+        raise QueryError(
+            "nothing to search for; give words, an image, a graph, a stored id (like) or a vector"
+        )
     return given
 
 
@@ -121,6 +127,11 @@ def pictures(image: Any) -> list[Any]:
     """The pictures as a list of paths or PIL images."""
     several = list(image) if isinstance(image, list | tuple) else [image]
     return [Path(one) if isinstance(one, str) else one for one in several]
+
+
+def graphs(graph: Any) -> list[Any]:
+    """The graphs as a list of paths, or of graphs in memory."""
+    return pictures(graph)  # which does the same with names of files
 
 
 def region_in(image: Any, region: Any) -> Any:

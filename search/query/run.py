@@ -22,6 +22,8 @@ from search.query.plan import Method, Plan, plan
 from search.types import Hit, Json, Metric
 from search.vectors import Keys, Vectors
 
+_SPARSE = 16  # rows for each record that is looked up, below which all rows are passed through
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -40,6 +42,19 @@ def mask_of(rows: Rows, record_keys: Keys) -> NDArray[np.bool_]:
     wanted = np.zeros(highest + 1, dtype=bool)
     wanted[record_keys] = True
     return np.asarray(wanted[rows.record_keys])
+
+
+def positions_of(rows: Rows, record_keys: Keys) -> NDArray[np.int64]:
+    """Where the living rows of these records (n,), each given once and ascending, stand; ascending."""
+    if not rows.ascending or len(record_keys) * _SPARSE > len(rows):
+        return rows.allowed(mask_of(rows, record_keys)).positions
+    begins = np.searchsorted(rows.record_keys, record_keys, side="left")
+    counts = np.searchsorted(rows.record_keys, record_keys, side="right") - begins
+    ends = np.cumsum(counts)
+    at: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+        begins - ends + counts, counts
+    )
+    return at if rows.living is None else at[rows.living.mask[at]]
 
 
 def nearest(

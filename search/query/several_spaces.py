@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,12 @@ class SeveralSpaces(Asking):
             told = personal(asked, weights, self._users, (transaction, state, self._views))
             left_out = {*told.left_out, *reads.keys_of(transaction, exclude).values()}
             found = self._best(transaction, state, told.tastes, list(left_out), diversity, options)
-            return because(transaction, found, told) if options.explain else found
+            if options.explain:
+                from search.query.why import taken_alike
+
+                found = because(transaction, found, told)
+                found = taken_alike(transaction, found, told.taken, [one.space for one in told.tastes])
+            return found
 
         return self._read(question)
 
@@ -105,7 +111,19 @@ class SeveralSpaces(Asking):
 
         def question(transaction: Transaction, state: State) -> list[Hit]:
             tastes, left_out, told = mixing.tastes(mix, space, rows, (transaction, state, self._views))
-            return self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+            if options.calibrate and list(mix.weights) == ["text"]:  # what weights are learned for
+                tastes = [
+                    replace(taste, weight=taste.weight * learned)
+                    if (learned := self._preferred.of(transaction, state, taste.space).weight)
+                    else taste
+                    for taste in tastes
+                ]
+            found = self._best(transaction, state, tastes, left_out, 0.0, options, {"ways": told})
+            if options.explain and mix.like is not None:
+                from search.query.why import explained
+
+                found = explained(transaction, found, {mix.like: left_out[0]}, [one.space for one in tastes])
+            return found
 
         return self._read(question)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from search.errors import QueryError
 from search.query.boost import Boost, field_of, parsed
+from search.query.cursor import Cursor
 from search.types import Hit, Json
 from search.vectors import Vectors, diverse
 
@@ -30,6 +31,7 @@ class Shape:
     diversity: float = 0.0
     group_by: str | None = None
     boost: str | None = None
+    after: str | None = None  # the cursor of the hit that the page comes after
 
     def __post_init__(self) -> None:
         if self.min_score is not None and not _is_number(self.min_score):
@@ -46,6 +48,12 @@ class Shape:
             raise QueryError(f"group_by is {self.group_by!r}; give the name of a field")
         if self.boost is not None:
             parsed(self.boost)
+        if self.after is not None and self.offset is not None:
+            raise QueryError("after and offset both say where a page begins; give one of them")
+        if self.after is not None and self.diversity:
+            raise QueryError(
+                "after goes by the order of the scores, and diverse hits have another; page them by offset"
+            )
 
     @property
     def fields(self) -> list[str]:
@@ -53,16 +61,26 @@ class Shape:
         boosting = [] if self.boost is None else sorted(parsed(self.boost).fields)
         return boosting + ([] if self.group_by is None else [self.group_by])
 
-    def wanted(self, k: int, compared: int | None) -> int:
-        """How many hits to look for so that k are left, where `compared` of them are ranked again, if any."""
-        last = (self.offset or 0) + k
+    @property
+    def paged(self) -> bool:
+        """Whether it is a page."""
+        return self.offset is not None or self.after is not None
+
+    def wanted(self, k: int, compared: int | None, before: int = 0) -> int:
+        """How many hits to look for so that k are left, where `compared` of them are ranked again, if any.
+
+        `before` stood on earlier pages.
+        """
+        last = (self.offset or before) + k
         if compared is not None:
+            if self.after is not None:
+                return max(compared, k)  # what lies behind has no place in that order
             return max(last, compared) if self != Shape(offset=self.offset) else last
         if self.boost is not None:
             return max(_POOL * last, _BOOSTED)
         if self.diversity:
             return max(_POOL * last, _SPREAD)
-        return last * (_WIDER if self.group_by is not None else 1) + (self.offset is not None)
+        return last * (_WIDER if self.group_by is not None else 1) + self.paged
 
 
 def _is_number(value: object) -> bool:
@@ -72,12 +90,31 @@ def _is_number(value: object) -> bool:
 PLAIN = Shape()
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is known of a page: which question it belongs to, and after which hit it begins.
+
+    `now` is when the first page was asked for, and `least` how many hits are looked for at least.
+    """
+
+    question: str
+    after: Cursor | None
+    now: float
+    least: int = 0
+
+    @property
+    def before(self) -> int:
+        """How many hits stood on earlier pages."""
+        return 0 if self.after is None else self.after.place
+
+
 def shaped(
     ask: Callable[[int], list[list[Hit]]],
     shape: Shape,
     k: int,
     compared: int | None,
     vectors: Callable[[Sequence[Hit]], Vectors],
+    page: Page | None = None,
 ) -> list[list[Hit]]:
     """The hits of each question, in shape.
 
@@ -87,14 +124,17 @@ def shaped(
         k: how many.
         compared: how many are ranked again, if any.
         vectors: unit rows (n, dim) of hits.
+        page: of one question, where it is a page.
     """
-    n = shape.wanted(k, compared)
+    if page is None:
+        page = Page("", None, time.time())
+    n = max(shape.wanted(k, compared, page.before), page.least)
     boost = None if shape.boost is None else parsed(shape.boost)
-    now = time.time()
+    fixed = shape.after is not None and (compared is not None or boost is not None)
     while True:
         found = ask(n)
-        answers = [_one(hits, shape, boost, k, now, vectors) for hits in found]
-        if not any(
+        answers = [_one(hits, shape, boost, k, page, vectors) for hits in found]
+        if fixed or not any(
             len(hits) == n and _wants_more(hits, some, shape, k)
             for hits, some in zip(found, answers, strict=True)
         ):
@@ -107,11 +147,11 @@ def _wants_more(hits: Sequence[Hit], shaped_hits: Sequence[Hit], shape: Shape, k
     last = hits[-1].score
     if shape.min_score is not None and shape.boost is None and last < shape.min_score:
         return False
-    if shape.group_by is not None and len(shaped_hits) < k:
+    if (shape.group_by is not None or shape.after is not None) and len(shaped_hits) < k:
         return True
     # Among equals the index takes any; a page takes them by id, so it has to see them all.
     plain = shape.boost is None and not shape.diversity
-    return shape.offset is not None and plain and bool(shaped_hits) and last == shaped_hits[-1].score
+    return shape.paged and plain and bool(shaped_hits) and last == shaped_hits[-1].score
 
 
 def _one(
@@ -119,17 +159,19 @@ def _one(
     shape: Shape,
     boost: Boost | None,
     k: int,
-    now: float,
+    page: Page,
     vectors: Callable[[Sequence[Hit]], Vectors],
 ) -> list[Hit]:
     if boost is not None:
-        hits = sorted((_boosted(hit, boost, now) for hit in hits), key=lambda hit: -hit.score)
-    if shape.offset is not None:
+        hits = sorted((_boosted(hit, boost, page.now) for hit in hits), key=lambda hit: -hit.score)
+    if shape.paged:
         hits = sorted(hits, key=lambda hit: (-hit.score, hit.id))
     if shape.min_score is not None:
         hits = [hit for hit in hits if hit.score >= shape.min_score]
     if shape.group_by is not None:
         hits = _best_of_each(hits, shape.group_by)
+    if page.after is not None:
+        hits = [hit for hit in hits if page.after.is_before(hit)]
     first = shape.offset or 0
     last = first + k
     if shape.diversity and hits:

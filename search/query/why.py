@@ -158,6 +158,38 @@ def explained(
     return list(hits)
 
 
+def taken_alike(
+    transaction: Transaction, hits: Sequence[Hit], taken: Mapping[str, Keys], spaces: Sequence[Space]
+) -> list[Hit]:
+    """The hits with `why` in their `explain`, for each space of users and items in which they were looked for.
+
+    That is an object with `space` and `users`: how many took the hit and something of what was taken. Who they are
+    is not told.
+
+    Args:
+        transaction: the one that the hits were read in.
+        hits: with their `explain` filled.
+        taken: by the name of the space the keys of what was taken.
+        spaces: those that were asked.
+    """
+    keys = reads.keys_of(transaction, [hit.id for hit in hits])
+    whys: dict[str, list[Json]] = {hit.id: [] for hit in hits}
+    for space in spaces:
+        kin = kin_of(transaction, space)
+        if kin is None:
+            continue
+        nothing = np.empty(0, np.int64)
+        users = np.unique(
+            np.concatenate([nothing, *(kin.around(key)[0] for key in taken[space.name].tolist())])
+        )
+        for hit in hits:
+            shared = np.intersect1d(users, kin.around(keys[hit.id])[0], assume_unique=True)
+            whys[hit.id].append({"space": space.name, "users": len(shared)})
+    for hit in hits:
+        hit.explain = {**(hit.explain or {}), "why": whys[hit.id]}
+    return list(hits)
+
+
 def _why(transaction: Transaction, kin: Kin, one: int, other: int) -> dict[str, Json]:
     said: dict[str, Json] = dict(kin.edge(one, other) or {})
     common = kin.common(one, other)

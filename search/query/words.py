@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from search.query.gathering import Gathering
 from search.query.request import Options
+from search.query.units import meant
 from search.types import Hit
 from search.vectors import Vectors
 
@@ -20,6 +21,11 @@ class Words:
     words: str
     options: Options
 
+    @property
+    def meant(self) -> str:
+        """The words as the text model should read them."""
+        return meant(self.words) if self.options.hybrid else self.words
+
 
 class WordsOfMany:
     """Answers words asked of one space by any number of threads."""
@@ -27,14 +33,15 @@ class WordsOfMany:
     def __init__(
         self,
         encode: Callable[[Sequence[str]], tuple[Vectors, float]],
-        find: Callable[[Vectors, Options, float], list[list[Hit]]],
+        find: Callable[[Sequence[str], Vectors, Options, float], list[list[Hit]]],
         longest: int = TOKENS,
     ) -> None:
         """Nothing is asked yet.
 
         Args:
             encode: texts into queries (n, dim), and the seconds that it took.
-            find: hits for queries (n, dim) with the same options; the seconds are for `explain`.
+            find: hits for words and what they were encoded to (n, dim), with the same options; the seconds are for
+                `explain`.
             longest: the most tokens that the model sees of a query.
         """
         self._encode = encode
@@ -56,7 +63,7 @@ class WordsOfMany:
 
     def _together(self, asked: Sequence[Words]) -> list[list[Hit] | Exception]:
         """Hits for each, or what it failed by."""
-        queries, encoding_s = self._encode([one.words for one in asked])
+        queries, encoding_s = self._encode([one.meant for one in asked])
         alike: dict[Options, list[int]] = {}
         for number, one in enumerate(asked):
             alike.setdefault(one.options, []).append(number)
@@ -64,14 +71,18 @@ class WordsOfMany:
         for options, numbers in alike.items():
             some: Sequence[list[Hit] | Exception]
             try:
-                some = self._find(queries[numbers], options, encoding_s)
+                some = self._find(
+                    [asked[number].words for number in numbers], queries[numbers], options, encoding_s
+                )
             except Exception:  # noqa: BLE001 - of whom it was is seen when each is searched by itself
-                some = [self._found_or_error(queries[[number]], options, encoding_s) for number in numbers]
+                some = [
+                    self._found_or_error(asked[number], queries[[number]], encoding_s) for number in numbers
+                ]
             answers |= zip(numbers, some, strict=True)
         return [answers[number] for number in range(len(asked))]
 
-    def _found_or_error(self, query: Vectors, options: Options, encoding_s: float) -> list[Hit] | Exception:
+    def _found_or_error(self, asked: Words, query: Vectors, encoding_s: float) -> list[Hit] | Exception:
         try:
-            return self._find(query, options, encoding_s)[0]
+            return self._find([asked.words], query, asked.options, encoding_s)[0]
         except Exception as error:  # noqa: BLE001 - is raised where it was asked
             return error

@@ -18,6 +18,7 @@ from search.types import Json
 MOST_QUERIES = 1_000  # in one request
 MOST_HITS = 100_000  # in one answer, over all its queries
 MOST_COMPARED = 2_000  # passages compared again for one request
+MOST_OF_A_GRAPH = 100_000  # nodes, and edges, of a graph that is asked by
 MOST_CHARACTERS = 1_000_000  # of all the queries of one request
 _WORDS, _EXPRESSION, _NAME = 100_000, 20_000, 4_000  # characters at the most
 
@@ -34,6 +35,7 @@ class Kind(StrEnum):
     WEIGHTS = "an object of positive numbers"
     EXAMPLES = "an object of positive numbers or dates"
     PAIRS = "an array of pairs of strings"
+    GRAPH = "a graph as node-link JSON"
 
 
 _STRING: dict[str, Json] = {"type": "string"}
@@ -58,6 +60,14 @@ _SCHEMAS: Mapping[Kind, dict[str, Json]] = {
         "items": {"type": "array", "items": _STRING, "minItems": 2, "maxItems": 2},
         "maxItems": MOST_QUERIES,
     },
+    Kind.GRAPH: {
+        "type": "object",
+        "properties": {
+            name: {"type": "array", "items": {"type": "object"}, "maxItems": MOST_OF_A_GRAPH}
+            for name in ("nodes", "links")
+        },
+        "required": ["nodes", "links"],
+    },
 }
 
 
@@ -78,6 +88,9 @@ _FITS: Mapping[Kind, Callable[[Any], bool]] = {
     ),
     Kind.PAIRS: lambda value: (
         isinstance(value, list) and all(_FITS[Kind.TEXTS](pair) and len(pair) == 2 for pair in value)
+    ),
+    Kind.GRAPH: lambda value: (
+        isinstance(value, dict) and all(isinstance(value.get(name), list) for name in ("nodes", "links"))
     ),
 }
 
@@ -111,9 +124,10 @@ SEARCH: Mapping[str, Field] = {
     "queries": Field("Several of them; the answer is an array of such arrays.", (Kind.TEXTS,)),
     "image": Field("A picture to search by: its bytes as base64 in JSON, or the file itself in a form."),
     "like": Field("The id of a stored record to search by; it is left out.", longest=_NAME),
+    "graph": Field("A whole graph to search by, as networkx writes it for d3.", (Kind.GRAPH,)),
     "vector": Field("A vector to search by, or several.", (Kind.NUMBERS,)),
     "weights": Field(
-        "Of several ways of asking together, how much each counts: text, image, like, vector; 1 if left out.",
+        "Of several ways of asking together, how much each counts: text, image, graph, like, vector; 1 if left out.",
         (Kind.WEIGHTS,),
     ),
     "region": Field("What of the image to search by: x, y, width and height in its pixels.", (Kind.NUMBERS,)),
@@ -133,6 +147,7 @@ SEARCH: Mapping[str, Field] = {
     "diversity": Field("0: relevance alone; 1: difference alone.", (Kind.NUMBER,), 0, 1),
     "group_by": Field("A field; only the best hit for each of its values.", longest=_NAME),
     "offset": Field("Pass over so many hits, for a page; 0 for the first one.", (Kind.WHOLE,), 0, 10_000),
+    "after": Field("The page after the hit that has this cursor, of the same question.", longest=16_384),
     "explain": _EXPLAIN,
 }
 RECOMMEND: Mapping[str, Field] = {

@@ -64,6 +64,7 @@ _SCHEMAS: dict[str, Json] = {
                 "description": "Which piece of the record matched; null for the whole of it.",
             },
             "explain": _OBJECT_OR_NONE,
+            "cursor": {**_TEXT_OR_NONE, "description": "Of a hit on a page: what to give as after."},
         }
     ),
     "Record": _object(

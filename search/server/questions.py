@@ -16,12 +16,14 @@ from starlette.requests import Request
 from search.collection import Collection
 from search.encoders.pictures import PictureFile, open_picture
 from search.errors import QueryError
+from search.query.cursor import cursor_of
 from search.query.rerank import DEPTH, Rerank
 from search.server.answers import Refused
 from search.server.fields import (
     MOST_CHARACTERS,
     MOST_COMPARED,
     MOST_HITS,
+    MOST_OF_A_GRAPH,
     MOST_QUERIES,
     Field,
     checked,
@@ -94,6 +96,26 @@ def picture(data: bytes) -> Image.Image:
     return open_picture(PictureFile("image", lambda: data))
 
 
+def graph(given: Mapping[str, Any]) -> Any:
+    """A graph that was sent, as networkx has it.
+
+    Raises:
+        QueryError: it is none, or too large.
+    """
+    for name in ("nodes", "links"):
+        if len(given[name]) > MOST_OF_A_GRAPH:
+            raise QueryError(f"the graph has {len(given[name]):,} {name}; send at most {MOST_OF_A_GRAPH:,}")
+    from search.encoders.graph_files import from_node_link
+
+    try:
+        return from_node_link(given)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise QueryError(
+            f"the graph cannot be used ({reason}); send nodes with ids, and links between them"
+        ) from None
+
+
 def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list[list[Hit]]:
     """The hits, for `queries` and for several vectors a list of them for each.
 
@@ -109,6 +131,8 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
     vector = named.get("vector")
     several = vector if vector and isinstance(vector[0], list) else queries
     n, k = 1 if several is None else len(several), named.get("k", 10) + named.get("offset", 0)
+    if "after" in named:
+        k += cursor_of(named["after"]).place
     if {"boost", "diversity", "group_by"} & named.keys():
         k = max(5 * k, 1_000)  # so many are looked at
     if n > MOST_QUERIES:
@@ -125,6 +149,8 @@ def search(collection: Collection, asked: Mapping[str, Any]) -> list[Hit] | list
         raise QueryError(f"too much to compare again; keep queries times depth or k under {MOST_COMPARED:,}")
     if "image" in named:
         named["image"] = picture(named["image"])
+    if "graph" in named:
+        named["graph"] = graph(named["graph"])
     found: list[Hit] | list[list[Hit]] = collection.search(**named)
     return found
 

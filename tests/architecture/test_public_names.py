@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import ingest
 import search
 from search import errors
 from search.collection import Collection
@@ -82,3 +83,10 @@ def test_no_public_function_swallows_unknown_options() -> None:
         kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
         assert inspect.Parameter.VAR_KEYWORD not in kinds, function
         assert inspect.Parameter.VAR_POSITIONAL not in kinds, function
+
+
+def test_ingest_shows_what_it_lists_and_each_stands_where_it_says() -> None:
+    assert set(ingest.__all__) == set(ingest._HOMES)
+    assert {"graph", "graphs", "GraphFormat", "GraphSettings"} <= set(ingest.__all__)
+    for name in ingest.__all__:
+        assert inspect.getdoc(getattr(ingest, name)), name

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision import models
 
+from ingest.learn.graphs.load import load_trainer
+from ingest.learn.graphs.settings import GraphSettings
 from ingest.learn.pictures.patches import PatchesSettings, learn_patches
 from ingest.learn.pictures.settings import SimclrSettings
 from ingest.learn.pictures.simclr import Run, learn_simclr
@@ -24,9 +27,11 @@ from ingest.learn.words.corpus import Corpus
 from ingest.learn.words.glove import learn_glove
 from ingest.learn.words.settings import WordSettings
 from ingest.learn.words.word2vec import learn_word2vec
+from search.encoders import whole_graphs
 from search.encoders.clip import ClipEncoder
 from search.encoders.contextual_words import ContextualWordEncoder
 from search.encoders.contract import Encoder, Item, Occurrence, PictureModel, Vectors
+from search.encoders.graph_items import labelled
 from search.encoders.learned_pictures import LearnedPictureEncoder
 from search.encoders.load import Device, ModelChoice, load_named, load_spec
 from search.encoders.patches import PatchesEncoder
@@ -176,6 +181,15 @@ def contextual_words_case(folder: Path) -> Case:
     return Case(encoder, again, words)
 
 
+def graphs_case(method: str) -> Case:
+    networks = [
+        nx.gnp_random_graph(12 + number, 0.3, seed=number, directed=number == 4) for number in range(5)
+    ]
+    items = [labelled(one) for one in [*networks, nx.cycle_graph(9), nx.star_graph(7)]]
+    data = load_trainer(method, GraphSettings(dim=12, depth=2)).fit(items)
+    return Case(whole_graphs.from_bytes(data), lambda spec: load_spec(spec, data=data), items)
+
+
 # One line for each family.
 CASES: dict[str, Callable[[Path], Case]] = {
     "torchvision": torchvision_case,
@@ -192,6 +206,9 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "glove": lambda folder: learned_case("glove"),
     "model2vec": model2vec_case,
     "text-words": contextual_words_case,
+    "whole graphs, wl": lambda folder: graphs_case("wl"),
+    "whole graphs, graph2vec": lambda folder: graphs_case("graph2vec"),
+    "whole graphs, pooled": lambda folder: graphs_case("pooled"),
 }
 
 
@@ -264,7 +281,7 @@ def test_the_spec_is_enough_to_build_it_again(case: Case, rows: Vectors) -> None
 
 def test_what_it_does_not_accept_it_refuses(case: Case) -> None:
     accepts = case.encoder.spec.accepts
-    assert set(accepts) <= {"text", "image"}
+    assert set(accepts) <= {"text", "image", "graph"}
     if "text" not in accepts:
         with pytest.raises(WrongModality, match="; "):
             case.encoder.encode(["a red coat"])

@@ -110,6 +110,21 @@ def test_hits_say_why(tmp_path, directed):
     assert seen == {3, 4, 5}
 
 
+def test_hits_of_a_mix_say_why(tmp_path):
+    graph = weighed(2, n=40, m=45, directed=False)
+    with taken_in(tmp_path, graph) as shop:
+        node = next(iter(graph))
+        (space,) = shop.spaces().values()
+        vector = np.ones(space.dim)
+        alone = {hit.id: hit.explain["why"] for hit in shop.search(like=node, k=40, explain=True)}
+        hits = shop.search(like=node, vector=vector, weights={"vector": 0.2}, k=10, explain=True)
+        assert len(hits) == 10
+        for hit in hits:
+            assert hit.explain["why"] == alone[hit.id]
+            assert hit.explain["ways"] == {space.name: {"like": 1.0, "vector": 0.2}}
+        assert "why" not in shop.search(vector=vector, k=1, explain=True)[0].explain
+
+
 def test_a_deleted_node_is_gone_from_all_answers(tmp_path):
     graph = nx.path_graph(["a", "b", "c", "d", "e"])
     with taken_in(tmp_path, graph) as shop:
@@ -276,11 +291,22 @@ def test_links_are_the_pairs_a_regression_says(tmp_path):
         # Against a regression of all pairs, with and without an edge: another sample, the same order but for little.
         vectors = vectors_of(shop)
         pairs = [(u, v) for u in graph for v in graph if u < v]
-        products = np.array([vectors[u] * vectors[v] * 8 for u, v in pairs])
-        weigh = LogisticRegression(C=12 / len(pairs), class_weight="balanced", max_iter=1000).fit(
-            products, [graph.has_edge(u, v) for u, v in pairs]
-        )
-        want = weigh.predict_proba(np.array([vectors["n00"] * vectors[hit.id] * 8 for hit in found]))[:, 1]
+
+        def popular(u, v):  # without the edge itself, where there is one
+            return np.log1p(np.array([graph.degree[u], graph.degree[v]]) - graph.has_edge(u, v)).sum()
+
+        linked = [graph.has_edge(u, v) for u, v in pairs]
+        log_odds = 0.0
+        for features, ease in (
+            (lambda u, v: vectors[u] * vectors[v] * 8, 12 / len(pairs)),
+            (lambda u, v: [popular(u, v)], 1.0),
+        ):
+            weigh = LogisticRegression(C=ease, class_weight="balanced", max_iter=1000)
+            weigh.fit(np.array([features(u, v) for u, v in pairs]), linked)
+            log_odds = log_odds + weigh.decision_function(
+                np.array([features("n00", hit.id) for hit in found])
+            )
+        want = 1 / (1 + np.exp(-log_odds))
         assert np.corrcoef(want, scores)[0, 1] > 0.95
         (why,) = shop.links("n00", k=1, explain=True)[0].explain["why"]
         assert why["common"] == len(list(nx.common_neighbors(graph, "n00", found[0].id)))
@@ -325,7 +351,7 @@ def test_links_are_evaluated_on_edges_held_out(tmp_path, capsys):
             round(0.2 * graph.number_of_edges()),
             graph.number_of_edges() - round(0.2 * graph.number_of_edges()),
         )
-        assert set(found.scores) == {"regression", "cosine", "common neighbours", "Adamic-Adar"}
+        assert set(found.scores) == {"regression", "cosine", "degrees", "common neighbours", "Adamic-Adar"}
         assert (
             found.scores["regression"].auc > 0.65
         )  # in the same group 0.5 of the pairs are edges, else 0.05
@@ -362,5 +388,28 @@ def test_held_out_links_of_ppi(shared_data):
 
     graph = read_graph(shared_data("graphs/ppi/PPI.ungraph")).graph
     found = evaluated(load_trainer("prone", NodeSettings()), graph, 0.5, 0)
-    assert found.scores["regression"].auc > 0.86
+    assert found.scores["regression"].auc > 0.885
     assert found.scores["regression"].auc > found.scores["Adamic-Adar"].auc + 0.05
+
+
+def test_links_know_degrees_by_which_hubs_come_first(tmp_path):
+    graph = nx.relabel_nodes(nx.barabasi_albert_graph(120, 4, seed=1), lambda k: f"n{k:03}")
+    with taken_in(tmp_path, graph, "cleora") as shop:
+        found = shop.links("n119", k=119)
+        degrees = [graph.degree[hit.id] for hit in found]
+        assert np.corrcoef(np.log(degrees), [hit.score for hit in found])[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_links_of_a_large_graph_are_those_of_a_small_one(tmp_path, monkeypatch, directed):
+    """A large graph's degrees are counted from the blocks that are stored; here they are all looked at in both ways."""
+    graph = two_groups(2)
+    if directed:
+        graph = nx.DiGraph(sorted((max(u, v), min(u, v)) for u, v in graph.edges))
+    with taken_in(tmp_path, graph, "prone") as shop:
+        ingest.graph(
+            shop, nx.DiGraph([("z", "n00")]) if directed else nx.Graph([("z", "n00")]), add=True
+        )  # another layer
+        small = [(hit.id, hit.score) for hit in shop.links("n00", k=50)]
+        monkeypatch.setattr("search.query.links._SMALL", -1)
+        assert [(hit.id, hit.score) for hit in shop.links("n00", k=50)] == small

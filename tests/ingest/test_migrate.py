@@ -14,7 +14,6 @@ import ingest
 import search
 from ingest.cli.main import app
 from ingest.verbs import refilling
-from ingest.workers import several
 from search.catalog import reads
 from search.cli.main import outcome
 from search.collection import Collection
@@ -31,7 +30,6 @@ NO = ingest.Comparing(compare=False)
 @pytest.fixture(autouse=True)
 def models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "load_named", named)
-    monkeypatch.setattr(several, "load_named", named)
     monkeypatch.setattr(load, "load_spec", of_spec)
 
 
@@ -435,3 +433,38 @@ def test_without_the_old_model_nothing_is_compared(shop: Collection, monkeypatch
     done = ingest.migrate(shop, "text", "all")
     assert done.switched
     assert done.not_compared == "it is gone; fetch it"
+
+
+def test_a_change_goes_on_with_the_lengths_it_was_begun_with(
+    shop: Collection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(refilling, "_TEXTS", 10)
+    encoded = 0
+
+    class Dies(Letters):
+        def attempt(self, items: object) -> object:  # type: ignore[override]
+            nonlocal encoded
+            encoded += 1
+            if encoded == 2:
+                raise KeyboardInterrupt
+            return super().attempt(items)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(load, "load_named", lambda *_, **__: Dies("all"))
+    longer = ingest.Options(passage_tokens=9, passage_overlap=1)
+    with pytest.raises(KeyboardInterrupt):
+        ingest.migrate(shop, "text", "all", comparing=NO, options=longer)
+    assert len(vectors_in(shop, f"text{NEXT}")) == 10
+    monkeypatch.setattr(load, "load_named", named)
+    with pytest.raises(search.CollectionError, match="begun with passages of 9 tokens and 1 of overlap"):
+        ingest.migrate(
+            shop, "text", "all", comparing=NO, options=ingest.Options(passage_tokens=8, passage_overlap=2)
+        )
+    command = ["migrate", "-c", str(shop.path), "--space", "text", "--model", "all", "--no-compare"]
+    assert outcome(app, [*command, "--tokens", "10"]) == 1
+    assert "begun with passages of 9 tokens" in capsys.readouterr().err
+    assert len(vectors_in(shop, f"text{NEXT}")) == 10
+    assert ingest.migrate(shop, "text", "all", comparing=NO).filled == 20  # nothing said: as begun
+    for id, rows in vectors_in(shop, "text").items():
+        said = words(int(id[1:])).split()
+        want = Letters("all").encode([" ".join(said[:9]), " ".join(said[8:])])
+        np.testing.assert_allclose(rows, want, atol=1e-6)

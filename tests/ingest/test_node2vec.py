@@ -156,7 +156,8 @@ def test_isolated_nodes_change_nothing_for_the_others() -> None:
 
 def test_unknown_methods_and_bad_settings_are_refused() -> None:
     with pytest.raises(
-        ModelUnavailable, match=r"'line'; use node2vec, node2vec\+, deepwalk, prone, cleora, eigenmaps or lle"
+        ModelUnavailable,
+        match=r"'line'; use node2vec, node2vec\+, deepwalk, prone, netmf, cleora, eigenmaps, lle or sgc",
     ):
         load_trainer("line")
     with pytest.raises(ModelError, match="dim is 0"):
@@ -165,6 +166,11 @@ def test_unknown_methods_and_bad_settings_are_refused() -> None:
         load_trainer("deepwalk", NodeSettings(p=2.0))
     with pytest.raises(ModelError, match="prone takes no walks; leave it out, or use node2vec"):
         load_trainer("prone", NodeSettings(walks=3))
+    for method in ("node2vec", "deepwalk"):
+        with pytest.raises(ModelError, match=rf"gamma is of node2vec\+, and {method} takes none"):
+            load_trainer(method, NodeSettings(gamma=0.5))
+    with pytest.raises(ModelError, match="prone takes no gamma"):
+        load_trainer("prone", NodeSettings(gamma=0.5))
     with pytest.raises(ModelError, match="lle takes no device"):
         load_trainer("lle", NodeSettings(device="cuda"))
 
@@ -175,6 +181,9 @@ def test_settings_reach_the_trainer() -> None:
     assert trainer.walks == WalkSettings(walks=3, length=9, p=0.5, q=2.0, seed=8)
     assert trainer.learning == SkipGramSettings(dim=32, window=4, negatives=6, epochs=2, seed=8)
     assert trainer.threads == 1
+    plus = load_trainer("node2vec+", NodeSettings(p=0.5, gamma=1.5))
+    assert plus.spec.options["gamma"] == 1.5
+    assert load_trainer("node2vec+").spec.options["gamma"] == 0.0
 
 
 def test_loading_the_loader_does_not_load_numba() -> None:

@@ -136,6 +136,23 @@ def test_explain_names_the_items_taken_that_are_nearest(there: Collection, given
     assert because[0]["likeness"] == pytest.approx(near[given.item_ids.index(ranked[0])], abs=1e-3)
 
 
+def test_explain_counts_the_users_who_took_alike(there: Collection, given: Interactions) -> None:
+    user, numbers = 2, []
+    mine = taken(given, user)
+    others = [taken(given, other) for other in range(len(given.user_ids)) if other != user]
+    for hits in (
+        there.recommend(user=given.user_ids[user], k=20, explain=True),
+        there.recommend(history=sorted(mine), k=20, explain=True),
+    ):
+        for hit in hits:
+            n = sum(hit.id in one and bool(mine & one) for one in others)
+            assert hit.explain is not None
+            assert hit.explain["why"] == [{"space": hit.space, "users": n}]
+            assert hit.explain["because"]
+            numbers.append(n)
+    assert len(set(numbers)) > 3
+
+
 def test_questions_that_cannot_be_answered(there: Collection) -> None:
     with pytest.raises(UnknownRecord, match="no user 'nobody' is known"):
         there.recommend(user="nobody")

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from ingest.learn.nodes.skipgram import SkipGram, SkipGramSettings, deal, keep_chances
-from ingest.learn.nodes.step import SIGMOID, sgd_step
+from ingest.learn.nodes.step import sgd_step
 from search.errors import ModelError
 
 
 @njit  # type: ignore[untyped-decorator, unused-ignore]
 def take_step(
-    tiles: Any, inputs: Any, center: Any, outputs: Any, targets: Any, rate: Any, weight: Any, table: Any
+    tiles: Any, inputs: Any, center: Any, outputs: Any, targets: Any, rate: Any, weight: Any
 ) -> None:
-    sgd_step(tiles, inputs, center, outputs, targets, 0, len(targets), rate, weight, table)
+    sgd_step(tiles, inputs, center, outputs, targets, 0, len(targets), rate, weight)
 
 
 @pytest.mark.parametrize("dim", [16, 48, 128])
@@ -41,9 +41,7 @@ def test_one_step_is_the_gradient_of_the_loss(dim: int) -> None:
     expected_inputs = (v - rate * v.grad).detach().numpy()
     expected_outputs = (u - rate * u.grad).detach().numpy()
     targets = np.array([0, ~context, 8, 1, 6], np.int32)
-    take_step(
-        (0,) * (dim // 16), inputs, center, outputs, targets, np.float32(rate), np.float32(2.5), SIGMOID
-    )
+    take_step((0,) * (dim // 16), inputs, center, outputs, targets, np.float32(rate), np.float32(2.5))
     np.testing.assert_allclose(inputs, expected_inputs, atol=2e-6)
     np.testing.assert_allclose(outputs, expected_outputs, atol=2e-6)
 
@@ -52,10 +50,10 @@ def test_extreme_scores_saturate_and_nan_does_not_crash() -> None:
     inputs = np.full((2, 16), 100.0, np.float32)
     outputs = np.stack([np.full(16, 100.0), np.full(16, -100.0)]).astype(np.float32)
     before = outputs.copy()
-    take_step((0,), inputs, 0, outputs, np.array([~0, 1], np.int32), np.float32(0.1), np.float32(1), SIGMOID)
+    take_step((0,), inputs, 0, outputs, np.array([~0, 1], np.int32), np.float32(0.1), np.float32(1))
     np.testing.assert_allclose(outputs, before, rtol=1e-3)  # a sure context and a sure negative hardly move
     inputs[1] = np.nan
-    take_step((0,), inputs, 1, outputs, np.array([~0], np.int32), np.float32(0.1), np.float32(1), SIGMOID)
+    take_step((0,), inputs, 1, outputs, np.array([~0], np.int32), np.float32(0.1), np.float32(1))
     assert np.isnan(outputs[0]).all()
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ingest.learn.nodes.cleora import Cleora
 from ingest.learn.nodes.contract import Graph
 from ingest.learn.nodes.eigen import DENSE, Eigenmaps, LocallyLinear
+from ingest.learn.nodes.netmf import ROWS, NetMF, window_information
 from ingest.learn.nodes.prone import SHIFT, WIDTH, ProNE
 from ingest.learn.nodes.spectral import SpectralSettings, SpectralTrainer, adjacency, products
 from ingest.sources.graphs import from_edges, from_networkx
@@ -94,13 +95,47 @@ def test_prone_is_the_filtered_factorisation_of_the_information() -> None:
     left, values, _ = np.linalg.svd(information)
     first = left[:, :30] * np.sqrt(values[:30])
     first /= np.linalg.norm(first, axis=1, keepdims=True)
-    smoothed = (matrix + np.eye(n)) / (degree + 1)[:, None]
-    shifted = (1 - SHIFT) * np.eye(n) - smoothed
-    kept = scipy.linalg.expm(-WIDTH * (shifted @ shifted / 2 - np.eye(n)))
-    expected = (matrix + np.eye(n)) @ (first - kept @ first)
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    expected = spread_exactly(matrix, first)
     found = ProNE(SpectralSettings(dim=30)).fit(graph)
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=2e-3)  # up to a rotation
+
+
+def spread_exactly(matrix: Dense, vectors: Dense) -> Dense:
+    """ProNE's filter with the exponential of a matrix, at unit length."""
+    smoothed = (matrix + np.eye(len(matrix))) / (matrix.sum(1) + 1)[:, None]
+    shifted = (1 - SHIFT) * np.eye(len(matrix)) - smoothed
+    kept = scipy.linalg.expm(-WIDTH * (shifted @ shifted / 2 - np.eye(len(matrix))))
+    result = (matrix + np.eye(len(matrix))) @ (vectors - kept @ vectors)
+    unit: Dense = result / np.linalg.norm(result, axis=1, keepdims=True)
+    return unit
+
+
+def test_the_window_matrix_of_netmf() -> None:
+    """The formula of Qiu et al. 2018, theorem 2.3, with one negative; a graph of more rows than are taken at once."""
+    graph = weighted(ROWS + 44, 6)
+    matrix = dense(graph)
+    degree = matrix.sum(1)
+    chances = matrix / degree[:, None]
+    reached = sum(np.linalg.matrix_power(chances, r) for r in range(1, 11)) / 10
+    window = np.log(np.maximum(matrix.sum() * reached / degree[None, :], 1.0))
+    with products(2) as times:
+        np.testing.assert_allclose(window_information(adjacency(graph), times), window, atol=1e-5)
+
+
+def test_netmf_is_the_spread_factorisation_of_it() -> None:
+    """Exact where all directions are taken."""
+    graph = weighted(38, 6)
+    with products(1) as times:
+        left, values, _ = np.linalg.svd(window_information(adjacency(graph), times))
+    expected = spread_exactly(dense(graph), left * values)
+    found = NetMF(SpectralSettings(dim=38)).fit(graph)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=2e-3)  # up to a rotation
+
+
+def test_netmf_refuses_a_graph_whose_pairs_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.learn.nodes.netmf.MOST_NODES", 59)
+    with pytest.raises(ModelError, match="takes 59 nodes at most, not 60; use prone"):
+        NetMF().fit(weighted(60, 1))
 
 
 def test_cleora_is_the_mean_of_neighbours_three_times() -> None:
@@ -116,7 +151,7 @@ def test_cleora_is_the_mean_of_neighbours_three_times() -> None:
 def test_directed_edges_count_in_both_directions() -> None:
     forwards = from_edges(["a", "b", "c", "c"], ["b", "c", "a", "d"], directed=True)
     both = from_edges(["a", "b", "c", "c"], ["b", "c", "a", "d"])
-    for trainer in (ProNE, Cleora, Eigenmaps, LocallyLinear):
+    for trainer in (ProNE, NetMF, Cleora, Eigenmaps, LocallyLinear):
         settings = SpectralSettings(dim=3)
         np.testing.assert_allclose(trainer(settings).fit(forwards), trainer(settings).fit(both), atol=1e-5)
 

@@ -18,7 +18,8 @@ from ingest.learn.nodes.skipgram import SkipGram, SkipGramSettings
 from ingest.learn.nodes.torch_node2vec import TorchNode2Vec
 from ingest.learn.nodes.torch_skipgram import TorchSkipGram, ascent
 from ingest.learn.nodes.torch_walks import TorchWalker
-from ingest.learn.nodes.walks import END, Walker, WalkSettings
+from ingest.learn.nodes.transitions import END
+from ingest.learn.nodes.walks import Walker, WalkSettings
 from ingest.sources.graphs import from_edges, from_networkx
 from search.errors import ModelError, ModelUnavailable
 

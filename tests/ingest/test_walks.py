@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from ingest.learn.nodes.contract import Graph
-from ingest.learn.nodes.walks import END, Walker, WalkSettings, alias_rows
+from ingest.learn.nodes.transitions import END, alias_rows, filter_place
+from ingest.learn.nodes.walks import Walker, WalkSettings
 from ingest.sources.graphs import from_edges, from_networkx
 from search.errors import ModelError
 
@@ -189,3 +190,24 @@ def test_extreme_parameters_end() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         WalkSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_the_filter_passes_every_edge_and_few_other_pairs(directed: bool) -> None:
+    rng = np.random.default_rng(4)
+    ends = rng.integers(0, 300, (1500, 2)).astype(str)
+    graph = from_edges(ends[:, 0].tolist(), ends[:, 1].tolist(), directed=directed)
+    rows = Walker(graph, WalkSettings(q=0.5)).rows
+    matrix = dense(graph) > 0
+    passed = np.zeros(matrix.shape, np.bool_)
+    for before, node in np.ndindex(matrix.shape):
+        word, bits = filter_place(len(rows.filter), directed, before, node)
+        passed[before, node] = int(rows.filter[word]) & bits == bits
+    assert passed[matrix].all()
+    assert 0 < passed[~matrix].mean() < 0.05
+
+
+def test_a_filter_is_made_only_where_it_is_asked() -> None:
+    graph = make_graph("weighted")
+    for settings in (WalkSettings(p=0.5), WalkSettings(p=0.5, q=0.5, gamma=0.0)):
+        assert len(Walker(graph, settings).rows.filter) == 0

@@ -7,7 +7,6 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -33,50 +31,11 @@ from search.index.ivf import Lists
 from search.index.structure import Kind
 from search.query import plan
 from search.query.request import Options
-from search.types import Hit
-
-DIMS = {"v": 4, "w": 3}
-IDS = [f"r{i}" for i in range(40)]
-ids_drawn = st.lists(st.sampled_from(IDS), min_size=1, max_size=12, unique=True)
-spaces_drawn = st.sampled_from(sorted(DIMS))
-wheres = st.sampled_from(
-    [None, "i < 20", "even", "not even", "i = 7", "i in (1, 2, 3, 30)", "i > 99", "note is null", "note > 2"]
-)
-ks = st.sampled_from([1, 3, 10, 1000])
+from tests.property.asking import Asking
+from tests.property.model import DIMS, IDS, Kept, chosen, ids_drawn, ks, rows, spaces_drawn, wheres
 
 
-@dataclass
-class Kept:
-    """A record of the model."""
-
-    metadata: dict[str, Any]
-    text: str | None = None
-    vectors: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def chosen(where: str | None, metadata: dict[str, Any]) -> bool:
-    return {
-        None: True,
-        "i < 20": metadata["i"] < 20,
-        "even": metadata["even"],
-        "not even": not metadata["even"],
-        "i = 7": metadata["i"] == 7,
-        "i in (1, 2, 3, 30)": metadata["i"] in (1, 2, 3, 30),
-        "i > 99": False,
-        "note > 2": (metadata.get("note") or 0) > 2,
-        "note is null": metadata.get("note") is None,
-    }[where]
-
-
-def rows(seed: int, n: int, dim: int) -> np.ndarray:
-    """Unit rows; a small seed gives coarse ones, so that there are ties."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(-1, 2, (n, dim)) + 0.0 if seed % 3 == 0 else rng.standard_normal((n, dim))
-    drawn[~drawn.any(axis=1)] = 1
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-
-
-class Machine(RuleBasedStateMachine):
+class Machine(Asking):
     """A collection, another object that reads it, and what both must say."""
 
     exact: ClassVar[bool] = True
@@ -175,17 +134,6 @@ class Machine(RuleBasedStateMachine):
         self.reader = search.open(self.shop.path, mode="r")
 
     # ---- questions -------------------------------------------------------------------------------------------
-
-    def same(self, hits: list[Hit], scores: dict[str, float], k: int) -> None:
-        """The best k of `scores`, best first, modulo ties; each with its own score and metadata."""
-        assert len({hit.id for hit in hits}) == len(hits) == min(k, len(scores))
-        for hit in hits:
-            assert hit.score == pytest.approx(scores[hit.id], abs=1e-5)
-            assert hit.metadata == self.kept[hit.id].metadata
-            assert hit.text == self.kept[hit.id].text
-        np.testing.assert_allclose(
-            [hit.score for hit in hits], sorted(scores.values(), reverse=True)[:k], atol=1e-5
-        )
 
     @rule(space=spaces_drawn, seed=st.integers(0, 10**6), where=wheres, k=ks, read=st.booleans())
     def search(self, space: str, seed: int, where: str | None, k: int, read: bool) -> None:
@@ -406,7 +354,7 @@ class Hardened(Machine):
 
 STEADY = settings(
     phases=[Phase.explicit, Phase.generate],  # add Phase.shrink to see the shortest failure; it takes minutes
-    max_examples=20,
+    max_examples=30,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
@@ -418,6 +366,8 @@ STEADY = settings(
 def test_small_collections_are_exact() -> None:
     run_state_machine_as_test(Machine, settings=STEADY)
     assert Machine.by_words > 20  # or nothing would be said of hybrid search
+    assert len(Machine.compared) == 7
+    assert min(Machine.compared.values()) >= 3
 
 
 @pytest.fixture

@@ -203,6 +203,8 @@ def test_threads_that_ask_a_collection_get_what_each_would_alone(tmp_path, monke
             {"query": "100 %"},
             {"query": "cedar", "where": "n <"},
             {"query": "river", "explain": True},
+            {"query": "zebra", "hybrid": True},
+            {"query": '"abba" ca*', "hybrid": True},
         ]
 
         def ask(question: dict[str, object]) -> object:
@@ -218,27 +220,28 @@ def test_threads_that_ask_a_collection_get_what_each_would_alone(tmp_path, monke
         until(lambda: len(gathering._waiting) == len(asked))
         encoder.gate.set()
         together = [one.result() for one in waiting]
-        assert encoder.batches == [1, 6, 1, 1, 1, 1, 1, 1]  # the percent sign made each be asked by itself
+        assert encoder.batches == [1, 8, *[1] * 8]  # the percent sign made each be asked by itself
         alone = [ask(question) for question in asked]
         assert together[:5] == alone[:5]
         assert first.result() == ask({"query": "first"})
         assert together[3] == (QueryError, "a percent sign; leave it out")
         assert together[4][0] is FilterError  # type: ignore[index]
         assert [hit.id for hit in together[5]] == [hit.id for hit in alone[5]]  # type: ignore[attr-defined]
+        assert together[6:] == alone[6:]
 
         encoder.gate.clear()
         encoder.begun.clear()
         busy = pool.submit(ask, {"query": "busy"})
         assert encoder.begun.wait(60)
-        questions = [*asked[:3], asked[5], asked[5]]
+        questions = [*asked[:3], asked[5], asked[5], *asked[6:]]
         waiting = [pool.submit(ask, question) for question in questions]
-        until(lambda: len(gathering._waiting) == 5)
+        until(lambda: len(gathering._waiting) == 7)
         encoder.gate.set()
         together = [one.result() for one in waiting]
-        assert encoder.batches[-1] == 5
-        for hits, expected in zip(together, [*alone[:3], alone[5], alone[5]], strict=True):
+        assert encoder.batches[-1] == 7
+        for hits, expected in zip(together, [*alone[:3], alone[5], alone[5], *alone[6:]], strict=True):
             same(hits, expected)
-        for hits in together[3:]:
+        for hits in together[3:5]:
             assert hits[0].explain["together"] == 2  # type: ignore[index]
         assert busy.result() == ask({"query": "busy"})
 

@@ -14,13 +14,16 @@ import pytest
 
 import search
 from ingest.cli.main import app
+from search.catalog import reads
 from search.cli.main import outcome
 from search.collection import Collection
 from search.encoders import probes
 from search.encoders.text import TextEncoder
 from search.query.hybrid import fused
-from search.query.keywords import MOST_WORDS, units
+from search.query.keywords import Keywords
+from search.query.units import MOST_WORDS, units
 from search.types import Part, Record
+from tests.letters import LetterEncoder
 from tests.search.test_text_encoder import save_bert
 
 WORDS = "plane man flute cheese pie men chess cello smoking paper playing taking off large person".split()  # noqa: SIM905
@@ -225,3 +228,98 @@ def test_from_the_command_line(shop: Collection, capsys: pytest.CaptureFixture[s
     assert outcome(app, ["search", "cheese pie", "-c", str(shop.path), "--hybrid", "-k", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [hit["id"] for hit in told] == [hit.id for hit in shop.search("cheese pie", hybrid=True, k=3)]
+
+
+FORMS = {
+    "a": "the wing of an aircraft, wings and winged things",
+    "b": "wings",
+    "c": "a wingless creature",
+    "d": "relations of relational databases",
+    "e": "Flügel und Häuser, ein Haus",
+    "f": "nothing of the kind here",
+    "g": "what a kind heart",
+}
+
+
+@pytest.fixture
+def forms(tmp_path: Path) -> Collection:
+    shop = search.open(tmp_path / "c")
+    vectors = np.eye(len(FORMS), 26)
+    spec = LetterEncoder().spec
+    with shop.writing() as writer:
+        writer.put([Record(id, text=text) for id, text in FORMS.items()], vectors, writer.space("text", spec))
+    return shop
+
+
+def ranked(shop: Collection, query: str, language: str = "english") -> dict[str, float]:
+    with shop.database.reading() as transaction:
+        ids = dict(transaction.sql("select key, id from record").fetchall())
+        found = Keywords().ranking(transaction, reads.state(transaction), query, language)
+    keys, scores = found.first(np.ones(max(ids) + 1, dtype=bool), 100)
+    return {ids[key]: score for key, score in zip(keys.tolist(), scores.tolist(), strict=True)}
+
+
+def as_one_word(*words: str) -> dict[str, float]:
+    """BM25 of FTS5 where all the words are written alike."""
+    with sqlite3.connect(":memory:") as own:
+        own.execute("create virtual table t using fts5 (id unindexed, text)")
+        alike = re.compile(rf"\b({'|'.join(words)})\b")
+        own.executemany(
+            "insert into t values (?, ?)", [(id, alike.sub("x", one)) for id, one in FORMS.items()]
+        )
+        found = dict(own.execute("select id, -bm25(t) from t where t match 'x'").fetchall())
+    own.close()
+    return found
+
+
+def test_a_word_is_found_in_all_its_forms(forms: Collection) -> None:
+    expected = as_one_word("wings", "wing", "winged")
+    assert set(expected) == {"a", "b"}
+    for query in ("wing", "Wings", "winged wings"):  # two forms of a word are one
+        assert ranked(forms, query) == pytest.approx(expected, rel=1e-9)
+    assert ranked(forms, "relation") == pytest.approx(as_one_word("relations", "relational"), rel=1e-9)
+    assert ranked(forms, "wing", "none") == pytest.approx(as_one_word("wing"), rel=1e-9)
+    assert ranked(forms, "wing", "german") == pytest.approx(as_one_word("wing", "wings"), rel=1e-9)
+    assert ranked(forms, "haus", "german") == pytest.approx(as_one_word("Häuser", "Haus"), rel=1e-9)
+
+
+def test_phrases_and_beginnings_are_taken_as_written(forms: Collection) -> None:
+    assert set(ranked(forms, '"wing"')) == {"a"}
+    assert set(ranked(forms, "wingl*")) == {"c"}
+    assert set(ranked(forms, "relational*")) == {"d"}
+    assert set(ranked(forms, '"relations of"')) == {"d"}
+
+
+def test_what_holds_a_question_together_is_passed_over(forms: Collection) -> None:
+    assert ranked(forms, "what of the wings") == ranked(forms, "wings")
+    assert set(ranked(forms, "what of the wings", "none")) > {"a", "b"}
+    assert set(ranked(forms, "what")) == {"g"}  # there is nothing else
+    assert set(ranked(forms, '"what" wings')) == {"a", "b", "g"}
+
+
+def test_the_language_is_kept_with_the_space(
+    forms: Collection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("search.encoders.load.load_spec", lambda *_, **__: LetterEncoder())
+
+    def by_words(shop: Collection, query: str) -> set[str]:
+        told: Any = {hit.id: hit.explain for hit in shop.search(query, hybrid=True, explain=True)}
+        return {id for id, said in told.items() if said["hybrid"]["by_words"]["rank"]}
+
+    assert by_words(forms, "wing") == {"a", "b"}
+    assert outcome(app, ["tune", "-c", str(forms.path), "--language", "none", "--json"]) == 0
+    assert by_words(forms, "wing") == {"a"}
+    assert outcome(app, ["tune", "-c", str(forms.path), "--language", "german"]) == 0
+    with search.open(forms.path, mode="r") as reader:
+        assert by_words(reader, "haus") == {"e"}
+        forms.add([{"id": "h", "text": "hauses"}])
+        with forms.writing() as writer:
+            writer.put([Record("h", text="des Hauses")], np.ones((1, 26)), forms.spaces()["text"])
+        assert by_words(reader, "haus") == {"e", "h"}
+    capsys.readouterr()
+    assert outcome(app, ["info", "-c", str(forms.path)]) == 0
+    assert "by the rules of german" in " ".join(capsys.readouterr().out.split())
+    assert outcome(app, ["tune", "-c", str(forms.path), "--language", "klingon"]) == 1
+    assert "use arabic" in capsys.readouterr().err
+    forms.tune(recall=0.9)
+    assert by_words(forms, "haus") == {"e", "h"}

@@ -10,6 +10,8 @@ import pytest
 import search
 from search.collection import Collection
 from search.index import choose
+from search.index.rows import RowBuffer
+from search.query.run import positions_of
 from search.types import EncoderSpec, Hit, Metric, Modality, Part, Record
 from search.vectors import diverse
 
@@ -232,3 +234,27 @@ def test_candidates_from_graphs_are_scored_exactly(tmp_path: Path, monkeypatch: 
     assert len(set(best) & {hit.id for hit in hits}) >= 9
     few = {id: said for id, said in expected.items() if int(id[1:]) < 40}
     same(shop.recommend(["r1", "r2"], ["r4"], k=100, where="i < 40", spaces=weights), few, 100)
+
+
+def test_rows_of_records_are_looked_up_alike_however_they_lie() -> None:
+    """By their order where the keys ascend, else by passing through all; dead rows are not told."""
+    rng = np.random.default_rng(4)
+    vector = np.zeros((1, 3), np.float32)
+    for ascends in (True, False):
+        buffer, owners = RowBuffer(3, Metric.COSINE), []
+        for record in range(1, 200):
+            owners += [record] * int(rng.integers(0, 4))
+        if not ascends:
+            owners.append(7)  # a record that was updated
+        for begin in range(0, len(owners), 50):
+            some = np.array(owners[begin : begin + 50])
+            buffer.append(np.arange(begin, begin + len(some)) + 1, some, np.repeat(vector, len(some), axis=0))
+        assert buffer.rows().ascending is ascends
+        buffer.bury(np.array([3, 4, 90, 91, 200]))
+        rows = buffer.rows()
+        for n in (0, 1, 5, 150):
+            wanted = np.sort(rng.choice(np.arange(1, 210), n, replace=False))
+            alive = np.ones(len(owners), dtype=bool)
+            alive[[2, 3, 89, 90, 199]] = False
+            expected = np.flatnonzero(np.isin(owners, wanted) & alive)
+            assert positions_of(rows, wanted).tolist() == expected.tolist()

@@ -6,6 +6,7 @@ import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +141,108 @@ def test_pages_make_the_whole(shop: Collection, extra: dict[str, object]) -> Non
     ]
     assert paged == whole[:n]
     assert shop.search(vector=QUERY, k=4, offset=N) == []
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"boost": "0.3 * sales"},
+        {"group_by": "brand"},
+        {"min_score": -0.2},
+        {"where": "i > 5"},
+        {"like": "r20", "vector": None},
+    ],
+)
+def test_pages_after_a_hit_make_the_whole(shop: Collection, extra: dict[str, Any]) -> None:
+    """Also where a page ends between equals, as r20 to r23 are, which come by their ids."""
+    asked: dict[str, Any] = {"vector": QUERY, **extra}
+    whole = shop.search(**asked, k=N, offset=0)
+    assert len(whole) == len(set(ids(whole))) > 8
+    for size in (1, 3, 7):
+        page = shop.search(**asked, k=size, offset=0)
+        found = list(page)
+        while page:
+            page = shop.search(**asked, k=size, after=page[-1].cursor)
+            found += page
+        assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in whole]
+        assert found[size].cursor == whole[size].cursor
+
+
+def test_pages_stay_where_records_come_and_go(tmp_path: Path, rows: np.ndarray) -> None:
+    shop = search.open(tmp_path / "c")
+    shop.add([{"id": f"r{i}"} for i in range(N)], rows, space="v")
+    whole = ids(shop.search(vector=QUERY, k=N, offset=0))
+    first = shop.search(vector=QUERY, k=5, offset=0)
+    shop.delete([whole[1], whole[4], whole[6]])  # the last of the page itself too
+    shop.add([{"id": "nearest"}], [QUERY], space="v")
+    second = shop.search(vector=QUERY, k=5, after=first[-1].cursor)
+    assert ids(first) + ids(second) == [*whole[:5], whole[5], *whole[7:11]]
+
+
+def test_the_age_of_a_date_stays_the_same_on_all_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = search.open(tmp_path / "c")
+    shop.add(
+        [{"id": f"r{i}", "metadata": {"d": f"2026-03-{i + 1:02}"}} for i in range(20)],
+        np.ones((20, 2)),
+        space="v",
+    )
+    asked: dict[str, Any] = {"vector": [1, 1], "boost": "-age_days(d)", "k": 8}
+    monkeypatch.setattr("time.time", lambda: NOW)
+    first = shop.search(**asked, offset=0)
+    monkeypatch.setattr("time.time", lambda: NOW + 86_400 * 3)
+    second = shop.search(**asked, after=first[-1].cursor)
+    assert ids(first) + ids(second) == [f"r{19 - i}" for i in range(16)]
+
+
+def test_cursors_are_of_one_question(shop: Collection, tmp_path: Path) -> None:
+    (hit,) = shop.search(vector=QUERY, k=1, offset=0)
+    for other in (
+        {"vector": [*QUERY[:4], 0.2]},
+        {"where": "i > 3"},
+        {"boost": "i"},
+        {"min_score": 0.1},
+        {"group_by": "brand"},
+        {"space": "v"},
+        {"like": "r3", "vector": None},
+    ):
+        with pytest.raises(search.QueryError, match="of another question"):
+            shop.search(**({"vector": QUERY} | other), after=hit.cursor)  # type: ignore[arg-type]
+    elsewhere = search.open(tmp_path / "c")
+    elsewhere.add([{"id": "r1", "metadata": {"i": 1}}], [QUERY], space="v")
+    with pytest.raises(search.QueryError, match="of another question"):
+        elsewhere.search(vector=QUERY, after=hit.cursor)
+    assert shop.search(vector=QUERY, k=1)[0].cursor is None
+    assert shop.search(vector=QUERY, k=3, after=hit.cursor, explain=True, effort=3)  # decides no order
+
+
+@pytest.mark.parametrize("after", ["", "x", "!!", 5, "é", "A" * 20_000, "bnVsbA", "W10", "WzEsMiwzLDQsNV0"])
+def test_what_is_no_cursor_is_refused(shop: Collection, after: object) -> None:
+    with pytest.raises(search.QueryError, match="no cursor"):
+        shop.search(vector=QUERY, after=after)  # type: ignore[call-overload]
+
+
+def test_after_makes_no_sense_with(shop: Collection) -> None:
+    (hit,) = shop.search(vector=QUERY, k=1, offset=0)
+    for extra, what in (
+        ({"offset": 0}, "give one of them"),
+        ({"diversity": 0.5}, "page them by offset"),
+        ({"vector": [QUERY, QUERY]}, "one at a time"),
+    ):
+        with pytest.raises(search.QueryError, match=what):
+            shop.search(**({"vector": QUERY, "after": hit.cursor} | extra))  # type: ignore[arg-type]
+
+
+def test_pages_from_the_command_line(shop: Collection, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["search", "-c", str(shop.path), "--like", "r3", "--json"]
+    assert outcome(app, [*asked, "-k", "6", "--offset", "0"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert outcome(app, [*asked, "-k", "4", "--after", whole[1]["cursor"]]) == 0
+    assert json.loads(capsys.readouterr().out) == whole[2:]
+    assert outcome(app, [*asked, "--after", "nonsense"]) == 1
+    assert "no cursor" in capsys.readouterr().err
 
 
 def test_no_hit_is_below_the_least_score(shop: Collection) -> None:

@@ -334,3 +334,16 @@ def test_every_answer_says_how_it_may_be_used(
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in answer.headers
+
+
+def test_pages_go_on_after_a_hit(client: TestClient) -> None:
+    asked = {"like": "ape", "space": "text"}
+    whole = client.post("/search", json=asked | {"offset": 0}).json()
+    assert len(whole) == 4
+    rest = client.post("/search", json=asked | {"after": whole[1]["cursor"]})
+    assert rest.json() == whole[2:]
+    for wrong in ("no cursor", whole[1]["cursor"][:-3], 5):
+        assert client.post("/search", json=asked | {"after": wrong}).status_code == 422
+    other = client.post("/search", json={"like": "bee", "space": "text", "after": whole[1]["cursor"]})
+    assert other.status_code == 422
+    assert "another question" in other.json()["error"]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from ingest.learn.interactions.contract import FactorTrainer
 from search.errors import ModelError, ModelUnavailable
+from search.query.personal import RIDGE
+from search.types import EncoderSpec
 
 METHODS = ("als", "item-knn", "bpr", "lightgcn", "node2vec")
 _WIDE, _USUAL = 128, 64  # numbers per vector: sparse sets gain by more, where they are cheap
@@ -41,6 +43,13 @@ class InteractionSettings:
     neighbours: int | None = None
     shrink: float | None = None
     half_life_items: float | None = None
+
+
+def settings_of(spec: EncoderSpec) -> InteractionSettings:
+    """The settings that a space with this spec, of a trainer from here, was learned with."""
+    told = {**spec.options, "dim": spec.dim, "regularization": spec.options.get(RIDGE)}
+    given = {name: told.get(name) for name in _KNOWN[spec.family] if name != "device"}
+    return InteractionSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def load_trainer(method: str, settings: InteractionSettings = InteractionSettings()) -> FactorTrainer:

@@ -21,7 +21,9 @@ class NodeTrainer(ABC):
 
     @abstractmethod
     def fit(self, graph: Graph, *, progress: Callable[[int, int], None] | None = None) -> NDArray[np.float32]:
-        """Vectors (n_nodes, dim) float32; row i is node i. A node without edges gets a row of zeros.
+        """Vectors (n_nodes, dim) float32; row i is node i.
+
+        A node without edges gets a row of zeros, unless the method learns from features and the node has some.
 
         `progress` is called with the work done and the work in all, from the calling thread.
 

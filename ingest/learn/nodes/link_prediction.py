@@ -32,8 +32,8 @@ class LinkQuality:
 class LinkReport:
     """What came of holding out `held_out` edges against as many pairs without one; `kept` were learned from.
 
-    `scores` has an entry for each way of ranking: "regression" on the products of the vectors, "cosine", and what
-    needs no vectors, "common neighbours" and "Adamic-Adar".
+    `scores` has an entry for each way of ranking: "regression" on the products of the vectors and the degrees,
+    "cosine", and what needs no vectors: "degrees" (preferential attachment), "common neighbours" and "Adamic-Adar".
     """
 
     method: str
@@ -86,12 +86,16 @@ def evaluated(
     pairs = np.concatenate([held, against])
     is_edge = np.arange(len(pairs)) < len(held)
     shown = np.concatenate([kept[:n_examples], examples])
-    linker = learned(vectors[shown[:, 0]], vectors[shown[:, 1]], np.arange(len(shown)) < n_examples)
+    degrees = np.bincount(edge_pairs(part).ravel(), minlength=n).astype(np.float64)
+    linker = learned(
+        vectors[shown[:, 0]], vectors[shown[:, 1]], degrees[shown], np.arange(len(shown)) < n_examples
+    )
     left, right = vectors[pairs[:, 0]], vectors[pairs[:, 1]]
     common, adamic_adar = neighbourhoods(part, pairs)
     scores = {
-        "regression": linker.of_pairs(left, right),
+        "regression": linker.of_pairs(left, right, degrees[pairs]),
         "cosine": np.einsum("nd,nd->n", left, right),
+        "degrees": np.log1p(degrees[pairs]).sum(axis=1),
         "common neighbours": common,
         "Adamic-Adar": adamic_adar,
     }

@@ -9,22 +9,26 @@ from ingest.learn.nodes.contract import NodeTrainer
 from search.errors import ModelError, ModelUnavailable
 
 if TYPE_CHECKING:
+    from ingest.learn.nodes.features import NodeEncoder
     from ingest.learn.nodes.skipgram import SkipGramSettings
     from ingest.learn.nodes.walks import WalkSettings
 
 WALKING = ("node2vec", "node2vec+", "deepwalk")
 OWN, REFERENCE = BACKENDS = ("own", "reference")
-METHODS = (*WALKING, "prone", "cleora", "eigenmaps", "lle")
+FEATURED = ("sgc",)  # learn from features of nodes, which come later: `FeatureTrainer.given`
+METHODS = (*WALKING, "prone", "netmf", "cleora", "eigenmaps", "lle", *FEATURED)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a caller may set; `prone`, `cleora`, `eigenmaps` and `lle` know `dim`, `seed` and `threads` alone.
+    """What a caller may set; methods without walks know `dim`, `seed` and `threads` alone.
 
     `dim` numbers per vector; `walks` from each node, of `length` nodes; `window` contexts on either side,
-    `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec; `threads` None for all
-    processors. The result does not depend on `threads`. `device` is where: "cpu" (compiled), or "cuda" or "cuda:N"
-    (torch; its vectors are others, of the same quality). `backend` "reference" is the node2vec package, for comparison.
+    `negatives` per context; `epochs` over all walks; `p` and `q` as in node2vec, `gamma` as in node2vec+ (None for its
+    usual 0); `threads` None for all processors. The result does not depend on `threads`. `device` is where: "cpu"
+    (compiled), or "cuda" or "cuda:N" (torch; its vectors are others, of the same quality). `backend` "reference" is
+    the node2vec package, for comparison. `hops` are those of sgc; its features are the vectors of the space `features`,
+    or these `attributes` of the nodes, or (with neither) the matrix of attributes in the graph's file.
     """
 
     dim: int = 128
@@ -39,6 +43,10 @@ class NodeSettings:
     threads: int | None = None
     device: str = "cpu"
     backend: str = OWN
+    gamma: float | None = None
+    hops: int = 2
+    features: str | None = None
+    attributes: tuple[str, ...] = ()
 
 
 def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTrainer:
@@ -54,14 +62,29 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
         )
     if settings.backend not in BACKENDS:
         raise ModelError(f"unknown backend {settings.backend!r}; use {' or '.join(BACKENDS)}")
+    if method in FEATURED:
+        _refuse_others(method, settings, ("dim", "seed", "threads", "hops", "features", "attributes"))
+        if settings.features is not None and settings.attributes:
+            raise ModelError("features are of a space or attributes of the nodes; give one of the two")
+        from ingest.learn.nodes.sgc import SGC, SGCSettings
+
+        return SGC(SGCSettings(settings.dim, settings.hops, settings.seed), threads=settings.threads)
     if method not in WALKING:
         return _spectral(method, settings)
+    walking = [
+        field.name for field in fields(settings) if field.name not in ("hops", "features", "attributes")
+    ]
+    _refuse_others(method, settings, tuple(walking))
+    if settings.gamma is not None and method != "node2vec+":
+        raise ModelError(f"gamma is of node2vec+, and {method} takes none; leave it out, or use node2vec+")
     # numba and its compiled code are loaded here and not before: most runs never train on a graph.
     from ingest.learn.nodes.node2vec import DeepWalk, Node2Vec, Node2VecPlus
     from ingest.learn.nodes.skipgram import SkipGramSettings
     from ingest.learn.nodes.walks import WalkSettings
 
-    walks = WalkSettings(settings.walks, settings.length, settings.p, settings.q, settings.seed)
+    walks = WalkSettings(
+        settings.walks, settings.length, settings.p, settings.q, settings.seed, settings.gamma
+    )
     learning = SkipGramSettings(
         dim=settings.dim,
         window=settings.window,
@@ -79,6 +102,19 @@ def load_trainer(method: str, settings: NodeSettings = NodeSettings()) -> NodeTr
     return trainers[method](walks, learning, threads=settings.threads)
 
 
+def load_encoder(method: str, data: bytes) -> NodeEncoder:
+    """The encoder of later nodes that a trainer of FEATURED learned, from its bytes.
+
+    Raises:
+        ModelUnavailable: the method learns none, or the bytes are damaged or of another version.
+    """
+    if method not in FEATURED:
+        raise ModelUnavailable(f"{method} learns no encoder of later nodes; use {' or '.join(FEATURED)}")
+    from ingest.learn.nodes.sgc import SmoothedAxes
+
+    return SmoothedAxes.from_bytes(data)
+
+
 def _reference(
     method: str, settings: NodeSettings, walks: WalkSettings, learning: SkipGramSettings
 ) -> NodeTrainer:
@@ -92,9 +128,7 @@ def _reference(
 
 def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:
     """A trainer that takes no walks."""
-    for field in fields(settings):
-        if field.name not in ("dim", "seed", "threads") and getattr(settings, field.name) != field.default:
-            raise ModelError(f"{method} takes no {field.name}; leave it out, or use node2vec")
+    _refuse_others(method, settings, ("dim", "seed", "threads"))
     from ingest.learn.nodes.spectral import SpectralSettings, SpectralTrainer
 
     taken = SpectralSettings(settings.dim, settings.seed)
@@ -103,6 +137,10 @@ def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:
         from ingest.learn.nodes.prone import ProNE
 
         trainer = ProNE
+    elif method == "netmf":
+        from ingest.learn.nodes.netmf import NetMF
+
+        trainer = NetMF
     elif method == "cleora":
         from ingest.learn.nodes.cleora import Cleora
 
@@ -112,3 +150,11 @@ def _spectral(method: str, settings: NodeSettings) -> NodeTrainer:
 
         trainer = Eigenmaps if method == "eigenmaps" else LocallyLinear
     return trainer(taken, threads=settings.threads)
+
+
+def _refuse_others(method: str, settings: NodeSettings, known: tuple[str, ...]) -> None:
+    """Raises ModelError where something is set that a method does not know."""
+    for field in fields(settings):
+        if field.name not in known and getattr(settings, field.name) != field.default:
+            other = "sgc" if field.name in ("hops", "features", "attributes") else "node2vec"
+            raise ModelError(f"{method} takes no {field.name}; leave it out, or use {other}")

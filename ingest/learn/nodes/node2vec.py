@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from ingest.learn.nodes.contract import Graph, NodeTrainer
 from ingest.learn.nodes.skipgram import SkipGram, SkipGramSettings
-from ingest.learn.nodes.walks import END, Walker, WalkSettings, available_threads
+from ingest.learn.nodes.transitions import END
+from ingest.learn.nodes.walks import Walker, WalkSettings, available_threads
 from search.errors import ModelError, SourceError
 from search.types import EncoderSpec, Modality
 
 COUNTED_TOKENS = 1_000_000  # so many tokens (and each node once) are walked ahead to learn the frequencies
-TOKENS_PER_NODE = 4  # how much of the walks is turned into pairs at a time, in tokens per node
-MOST_TOKENS = 2_000_000  # the same as a bound for memory: about 100 MB of pairs at a window of 10
+TOKENS_PER_NODE = (
+    16  # how much of the walks is turned into pairs at a time: the more, the more a center has to do at once
+)
+MOST_TOKENS = 6_000_000  # the same as a bound for memory: about 300 MB of pairs at a window of 10
 FEWEST_CHUNKS = 16  # short runs take smaller chunks, so that the learning rate still falls in steps
 
 

@@ -24,8 +24,7 @@ def turned_onto(
 ) -> tuple[NDArray[np.float32], Turned | None]:
     """The vectors after the rotation (or reflection) that brings shared nodes nearest to where they were.
 
-    The orthogonal Procrustes problem (Schönemann 1966), solved for unit vectors. Inner products, and so all
-    similarities, stay as they are.
+    Inner products, and so all similarities, stay as they are.
 
     Args:
         vectors: (n, dim) as they were learned; not changed.
@@ -35,17 +34,32 @@ def turned_onto(
     Returns:
         Vectors (n, dim), and what it came to; None where no node is shared.
     """
+    rotation, told = rotation_onto(vectors, rows, before)
+    return (vectors if rotation is None else rotated(vectors, rotation)), told
+
+
+def rotated(vectors: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Vectors (n, dim) times a matrix (dim, dim)."""
+    return (vectors.astype(np.float64) @ rotation).astype(np.float32)
+
+
+def rotation_onto(
+    vectors: NDArray[np.float32], rows: NDArray[np.int64], before: NDArray[np.float32]
+) -> tuple[NDArray[np.float64] | None, Turned | None]:
+    """The orthogonal matrix (dim, dim) of `turned_onto`, and what it comes to; None where no node is shared.
+
+    The orthogonal Procrustes problem (Schönemann 1966), solved for unit vectors.
+    """
     now, then = unit_rows(vectors[rows]).astype(np.float64), unit_rows(before).astype(np.float64)
     there = now.any(axis=1) & then.any(axis=1)
     now, then = now[there], then[there]
     if not len(now):
-        return vectors, None
+        return None, None
     left, _, right = np.linalg.svd(now.T @ then)
-    rotation = left @ right
-    result = (vectors.astype(np.float64) @ rotation).astype(np.float32)
+    rotation: NDArray[np.float64] = left @ right
     told = Turned(
         shared=len(now),
         cosine_before=float(np.einsum("nd,nd->n", now, then).mean()),
         cosine_after=float(np.einsum("nd,nd->n", now @ rotation, then).mean()),
     )
-    return result, told
+    return rotation, told

@@ -43,9 +43,7 @@ class ProNE(SpectralTrainer):
         with products(self.threads) as times:
             progress(0, total)
             vectors = self._factorised(matrix, times, lambda done: progress(done, total))
-            for low in range(0, vectors.shape[1], COLUMNS):
-                vectors[:, low : low + COLUMNS] = _spread(matrix, vectors[:, low : low + COLUMNS], times)
-                progress(ROUNDS + 1 + low // COLUMNS, total)
+            spread(matrix, vectors, times, lambda done: progress(ROUNDS + done, total))
         progress(total, total)
         return unit_rows(vectors)
 
@@ -75,7 +73,19 @@ class ProNE(SpectralTrainer):
         return unit_rows((basis @ left[:, :dim]) * np.sqrt(values[:dim]))
 
 
-def _spread(matrix: Sparse, vectors: NDArray[np.float32], times: Times) -> NDArray[np.float32]:
+def spread(
+    matrix: Sparse,
+    vectors: NDArray[np.float32],
+    times: Times,
+    reached: Callable[[int], None] = lambda _done: None,
+) -> None:
+    """Spread vectors (n, dim) over the graph, in place, some columns at a time; `reached` is told how many times."""
+    for low in range(0, vectors.shape[1], COLUMNS):
+        vectors[:, low : low + COLUMNS] = _filtered(matrix, vectors[:, low : low + COLUMNS], times)
+        reached(low // COLUMNS + 1)
+
+
+def _filtered(matrix: Sparse, vectors: NDArray[np.float32], times: Times) -> NDArray[np.float32]:
     """Sec. 3.2: a band-pass filter of the graph's Laplacian, as a Chebyshev series whose weights are Bessel's."""
     around = 1.0 / (degrees(matrix) + 1.0)  # every node with a self-loop
 

@@ -14,18 +14,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ingest.learn.nodes.step import LANES, SIGMOID, sgd_step
-from ingest.learn.nodes.walks import END, below, mixed, stream
+from ingest.learn.nodes.chance import GAMMA, HALF, LOW, below, mixed, stream, unit
+from ingest.learn.nodes.step import LANES, sgd_step
+from ingest.learn.nodes.transitions import END
 from search.errors import ModelError
 
 ENTRIES_PER_ROW = 16  # of a block's table of negatives, on average; a table is faster than an alias table
 ENTRIES_OF_RAREST = 4  # as many entries as give the rarest row this many ...
 MOST_ENTRIES = 1 << 18  # ... but not more than this
-DRAWN = 2  # negatives per pair, at most; where more are asked for, each counts for several
+DRAWN = 3  # negatives per pair, at most; where more are asked for, each counts for several
 ROWS_PER_TASK = 256  # sequences that one thread thins out at a time
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_HALF = np.uint64(32)
-_UNIT = 2.0**-53
 # One salt for each use of chance, so that the streams of a walk number do not meet.
 _THIN, _WINDOW, _NEGATIVE = 0x51A7, 0x3C0B, 0x77E9
 
@@ -37,7 +35,7 @@ class SkipGramSettings:
     """How vectors are learned (Mikolov et al. 2013).
 
     `window` is the greatest distance of a context, drawn anew for each token from 1 to `window`; `negatives` is
-    what negatives count for, per pair: where that is more than two, two are drawn and count for all; `sample` is
+    what negatives count for, per pair: where that is more than three, three are drawn and count for all; `sample` is
     the frequency above which tokens are thinned out (0: never); the learning rate falls linearly from `rate` to
     `last_rate` over all epochs.
     """
@@ -134,8 +132,8 @@ def _thin(rows: Array, first: int, codes: Array, keep: Array, seed: int) -> None
             token = rows[row, k]
             if token == END:
                 break
-            state += _GAMMA
-            if np.float64(mixed(state) >> np.uint64(11)) * _UNIT < keep[token]:
+            state += GAMMA
+            if unit(state) < keep[token]:
                 rows[row, kept] = codes[token]
                 kept += 1
         rows[row, kept:] = END
@@ -167,7 +165,7 @@ def _gather(rows: Array, first: int, block: int, blocks: Blocks, window: int, se
                     break
                 if code >> shift != block:
                     continue
-                reach = window - below(mixed(state + np.uint64(k) * _GAMMA), window)
+                reach = window - below(mixed(state + np.uint64(k) * GAMMA), window)
                 center = code & mask
                 for other in range(max(0, k - reach), min(length, k + reach + 1)):
                     context = rows[row, other]
@@ -199,7 +197,7 @@ def _train(
     chance), so a negative is as likely as if it were drawn from the whole vocabulary.
     """
     size = inputs.shape[0]
-    per_step = 6  # targets between two moves of the center: two contexts with their negatives
+    per_step = 16  # targets between two moves of the center
     targets = np.empty(4096, np.int32)
     span = np.uint64(len(noise.table))
     for center in range(size):
@@ -208,16 +206,19 @@ def _train(
         group = block * size + center
         low = np.int64(pairs.ends[group - 1]) if group > 0 else 0
         positives = pairs.ends[group] - low
-        state += _GAMMA
-        unit = np.float64(mixed(state) >> np.uint64(11)) * _UNIT
-        total = positives + np.int64(pairs.per_center[center] * noise.per_pair + unit)
-        if total > len(targets):
+        state += GAMMA
+        total = positives + np.int64(pairs.per_center[center] * noise.per_pair + unit(state))
+        if total >= len(targets):
             targets = np.empty(2 * total, np.int32)
-        for k in range(total):
-            state += _GAMMA
-            targets[k] = noise.table[((mixed(state) >> _HALF) * span) >> _HALF]
-        for k in range(positives):  # evenly spread among the negatives
-            targets[k * total // positives] = ~pairs.contexts[low + k]
+        for k in range(0, total, 2):  # two from each number; what the last writes behind the end is not read
+            state += GAMMA
+            bits = mixed(state)
+            targets[k] = noise.table[((bits >> HALF) * span) >> HALF]
+            targets[k + 1] = noise.table[((bits & LOW) * span) >> HALF]
+        if positives > 0:  # evenly spread among the negatives
+            apart = (total << 20) // positives
+            for k in range(positives):
+                targets[(k * apart) >> 20] = ~pairs.contexts[low + k]
         for k in range(0, total, per_step):
             sgd_step(
                 tiles,
@@ -229,7 +230,6 @@ def _train(
                 min(k + per_step, total),
                 rate,
                 noise.weight,
-                SIGMOID,
             )
 
 

@@ -80,7 +80,7 @@ class SpectralTrainer(NodeTrainer):
         matrix = adjacency(connected)
         found = self._vectors(matrix, progress or (lambda _done, _total: None))
         vectors[nodes, : found.shape[1]] = found
-        _give_directions(vectors, nodes, matrix, self.settings.seed)
+        give_directions(vectors, nodes, matrix, self.settings.seed)
         return vectors
 
     @abstractmethod
@@ -152,7 +152,7 @@ def _multiply(indptr: Any, indices: Any, data: Any, right: Any, low: int, high: 
                 total[d] += value * other[d]
 
 
-def _give_directions(
+def give_directions(
     vectors: NDArray[np.float32], nodes: NDArray[np.int64], matrix: Sparse, seed: int
 ) -> None:
     """Fill the rows of zeros among `nodes`, in place: one unit vector for all such nodes of a component."""

@@ -21,7 +21,8 @@ from ingest.learn.nodes.node2vec import (
 from ingest.learn.nodes.skipgram import SkipGramSettings
 from ingest.learn.nodes.torch_skipgram import Drawn, TorchSkipGram
 from ingest.learn.nodes.torch_walks import TorchWalker
-from ingest.learn.nodes.walks import END, WalkSettings
+from ingest.learn.nodes.transitions import END
+from ingest.learn.nodes.walks import WalkSettings
 from search.encoders.device import choose_device
 from search.errors import ModelError, SourceError
 

@@ -13,7 +13,7 @@ from torch.nn.functional import embedding
 
 from ingest.learn.nodes.skipgram import SkipGramSettings, keep_chances
 from ingest.learn.nodes.torch_walks import below, counted, streams, units
-from ingest.learn.nodes.walks import END
+from ingest.learn.nodes.transitions import END
 
 NOISE_PER_SEQUENCE = (
     64  # negatives that all centers of a sequence share; each counts for less the more there are

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from ingest.learn.nodes.contract import Graph
-from ingest.learn.nodes.walks import END, Walker, WalkSettings
+from ingest.learn.nodes.transitions import END, PATIENCE
+from ingest.learn.nodes.walks import Walker, WalkSettings
 
 ROUNDS = 16  # proposals between two looks at which walks have ended: a look waits for the device
-PATIENCE = 64  # and the degree on top: rejections before a step is drawn exactly, as in `walks.second_order`
 _GAMMA = 0x9E3779B97F4A7C15
 _MIX1 = 0xBF58476D1CE4E5B9
 _MIX2 = 0x94D049BB133111EB
@@ -31,7 +31,7 @@ def _shifted(value: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def mixed(state: torch.Tensor) -> torch.Tensor:
-    """64 random bits from each counter, int64 (`walks.mixed`)."""
+    """64 random bits from each counter, int64 (`chance.mixed`)."""
     state = _shifted(state, 30).bitwise_xor_(state).mul_(_signed(_MIX1))
     state = _shifted(state, 27).bitwise_xor_(state).mul_(_signed(_MIX2))
     return _shifted(state, 31).bitwise_xor_(state)
@@ -45,7 +45,7 @@ def _mixed_number(state: int) -> int:
 
 
 def streams(seed: int, numbers: torch.Tensor) -> torch.Tensor:
-    """The first counter of the random stream of each of these int64 numbers (`walks.stream`)."""
+    """The first counter of the random stream of each of these int64 numbers (`chance.stream`)."""
     return mixed((numbers * _signed(_GAMMA) + 1) ^ _signed(_mixed_number(seed + _GAMMA)))
 
 
@@ -130,7 +130,7 @@ class TorchWalker:
         return out.t().contiguous()
 
     def _second_order(self, at: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        """By rejection, as `walks.second_order` does; a walk that rejects tries again in the next round."""
+        """By rejection, as `transitions.second_order` does; a walk that rejects tries again in the next round."""
         length = self.settings.length
         # What is proposed is written down at once, and over what was rejected; ended walks write behind the last.
         out = torch.full((len(at), length + 1), END, dtype=torch.int32, device=self.device)
@@ -189,7 +189,7 @@ class TorchWalker:
         return self._edges.index_select(0, place) == key, place
 
     def _biases(self, before: torch.Tensor, at: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """The search bias of each step from `at` to `node`, float64 (`walks._bias`)."""
+        """The search bias of each step from `at` to `node`, float64 (`transitions._bias`)."""
         back, near, away = self._host.biases.tolist()
         there, place = self._edge(before, node)
         if len(self._thresholds) == 0:
@@ -209,7 +209,7 @@ class TorchWalker:
         return unit < self._biases(before, at, node)
 
     def _odds(self, before: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-        """The chance that a step goes back at once (`walks._odds`)."""
+        """The chance that a step goes back at once (`transitions._odds`)."""
         excess = self._host.excess
         if not (self._directed or self._weighted):
             degree = self._indptr.index_select(0, node + 1) - self._indptr.index_select(0, node)

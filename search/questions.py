@@ -16,7 +16,7 @@ from search.query.shape import Shape
 from search.types import Hit, Sense
 
 
-class Asking:
+class Questions:
     """The part of a `Collection` that is asked."""
 
     _asker: Asker
@@ -34,6 +34,7 @@ class Asking:
         vector: Any = None,
         weights: Mapping[str, float] | None = None,
         region: Sequence[float] | None = None,
+        graph: Any = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -45,6 +46,7 @@ class Asking:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[Hit]: ...
 
@@ -61,6 +63,7 @@ class Asking:
         vector: None = None,
         weights: None = None,
         region: None = None,
+        graph: None = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -72,6 +75,7 @@ class Asking:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[list[Hit]]: ...
 
@@ -87,6 +91,7 @@ class Asking:
         vector: Any = None,
         weights: Mapping[str, float] | None = None,
         region: Sequence[float] | None = None,
+        graph: Any = None,
         effort: int | None = None,
         context: int = 0,
         rerank: str | None = None,
@@ -98,6 +103,7 @@ class Asking:
         diversity: float = 0.0,
         group_by: str | None = None,
         offset: int | None = None,
+        after: str | None = None,
         explain: bool = False,
     ) -> list[Hit] | list[list[Hit]]:
         """The k records nearest to words, a picture, a stored record or a vector, or a mix of these; best first.
@@ -114,9 +120,11 @@ class Asking:
             image: a path or a PIL image (a list of them is a batch).
             like: the id of a stored record, which is itself left out; over all the spaces it has vectors in.
             vector: (dim,) numbers; (n, dim) is a batch.
-            weights: in a mix, how much "text", "image", "like" and "vector" count, such as `{"image": 0.5}`; 1 each
-                otherwise.
+            weights: in a mix, how much "text", "image", "graph", "like" and "vector" count, such as
+                `{"image": 0.5}`; 1 each otherwise.
             region: (x, y, width, height) in pixels of the upright picture: what of `image` to search by.
+            graph: a whole graph, where `ingest.graphs` has taken such in: a networkx graph, a sparse matrix of scipy,
+                or the path of a file (GraphML, GML, GEXF, Pajek, node-link JSON, edge list); a list of them is a batch.
             effort: how hard an approximate index looks (ef_search of a graph, lists visited of an inverted file);
                 None takes what it was tuned to. Not by `like`, nor in a mix.
             context: how many neighbours on either side of a passage to show with it, in `Hit.part`: passages, or
@@ -137,6 +145,8 @@ class Asking:
             diversity: from 0 (relevance alone) to 1 (difference alone), by maximal marginal relevance.
             group_by: a field of the metadata; only the best hit for each of its values comes back.
             offset: pass over so many hits, for a page; 0 for the first one. Then equals come in the order of their ids.
+            after: the page after a hit, given by its `Hit.cursor`, which the hits of a page have (the first page is
+                offset=0); for the same question only. Records that come or go meanwhile shift nothing.
             explain: fill `Hit.explain` with the plan taken.
 
         Raises:
@@ -146,9 +156,9 @@ class Asking:
             WrongModality: the space cannot be asked this way.
             EncoderDrift: the model is not the one that made the space.
         """
-        shape = Shape(min_score, offset, diversity, group_by, boost)
+        shape = Shape(min_score, offset, diversity, group_by, boost, after)
         options = Options(k, where, explain, effort, context, rerank, rerank_depth, hybrid, calibrate, shape)
-        question = Question(query, image, like, vector, space, weights, region)
+        question = Question(query, image, like, vector, space, weights, region, graph)
         return answer(self._asker, question, options)
 
     def recommend(
