@@ -21,7 +21,7 @@ from search.query.examples import days_of, weighted
 from search.query.follow import Views
 from search.query.plan import named
 from search.query.recommend import Taste
-from search.query.run import mask_of, vectors_of
+from search.query.run import mask_of, positions_of, vectors_of
 from search.query.together import TOGETHER, together
 from search.types import Hit, Json, Space
 from search.vectors import Keys, Vectors, unit_rows
@@ -268,8 +268,8 @@ def because(transaction: Transaction, hits: Sequence[Hit], told: Personal) -> li
             hit.explain = {**(hit.explain or {}), "because": names}
             continue
         rows = look.rows
-        taken = rows.allowed(mask_of(rows, told.taken[hit.space])).positions
-        own = rows.allowed(mask_of(rows, np.array([keys[hit.id]], dtype=np.int64))).positions
+        taken = positions_of(rows, told.taken[hit.space])
+        own = positions_of(rows, np.array([keys[hit.id]], dtype=np.int64))
         if len(taken) and len(own):
             likeness = unit_rows(rows.matrix[taken]) @ unit_rows(rows.matrix[own[:1]])[0]
             best = np.argsort(-likeness, kind="stable")[:_NEAREST]
