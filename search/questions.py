@@ -202,7 +202,8 @@ class Questions:
                 Without likes, the first of each is one.
             exclude: ids that do not come back; those that are not there do no harm.
             half_life: after how many days what has a date counts half; None for 30.
-            calibrate: tell each space's scores in deviations from what is usual there before they are put together.
+            calibrate: tell each space's scores in deviations from what is usual there before they are put together;
+                always so where one of several spaces is not compared by the cosine.
             explain: fill `Hit.explain` with the score in each space, and which of the items taken are nearest.
 
         Raises:

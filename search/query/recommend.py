@@ -21,8 +21,8 @@ _SHORTLIST = 20  # candidates taken from each space for each hit wanted, where a
 _LEAST = 500
 _USUAL = 1000  # rows that say which scores are usual in a space
 _LEAST_SPREAD = 1e-6
-_ROUNDING = 1e-5  # by which sums may differ that were made in another order, as a share of the largest
 _FEW = 64  # records left out, which are looked for and passed over; more are told to the index
+_ROUNDING = 1e-5  # by which sums may differ that were made in another order, as a share of the largest
 _POOL = 5  # candidates looked at for each hit wanted when the hits are to be diverse
 
 
@@ -156,12 +156,12 @@ def recommend(
 def _candidates(
     tastes: Sequence[Taste],
     k: int,
-    limits: tuple[Keys | None, Keys],
+    wanted: tuple[Keys | None, Keys],
     usual: Sequence[tuple[float, float]],
     pool: int,
 ) -> tuple[Keys, dict[str, Json]]:
     """Keys of the records to score, ascending, the best `pool` among them, and how they were found in each space."""
-    matching, excluded = limits
+    matching, excluded = wanted
     found: list[Keys] = []
     plans: dict[str, Json] = {}
     scan_all = all(taste.look.approximate is None for taste in tastes)
@@ -169,10 +169,10 @@ def _candidates(
     for taste in tastes:
         rows = taste.look.rows
         if not scan_all and matching is None and len(excluded) <= _FEW:
-            wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
-            some, way = nearest(taste.look, taste.query, wanted, None)
+            n_wanted = max(k * _SHORTLIST, _LEAST) + len(excluded)
+            some, way = nearest(taste.look, taste.query, n_wanted, None)
             found.extend(one.record_keys[~np.isin(one.record_keys, excluded)] for one in some)
-            if taste.together is not None:  # those that are gone have no row, and are left out by that
+            if taste.together is not None:  # of those that have gone meanwhile no row is found
                 found.append(np.setdiff1d(taste.together.keys(), excluded))
             plans[taste.space.name] = way.to_json()
             continue
@@ -231,8 +231,7 @@ def _front(
         return keys
     totals = total[keys]
     least = -np.partition(-totals, n - 1)[n - 1]
-    best_keys: Keys = keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))]
-    return best_keys
+    return np.asarray(keys[totals >= least - _ROUNDING * max(1.0, float(np.abs(totals).max()))])
 
 
 def scored(taste: Taste, candidates: Keys) -> Found:

@@ -18,7 +18,7 @@ from search.query.examples import Examples, taste_of
 from search.query.personal import Who, because, is_personal, names_one, personal
 from search.query.recommend import Taste, recommend
 from search.query.request import Options
-from search.types import Hit, Json
+from search.types import Hit, Json, Metric
 
 if TYPE_CHECKING:
     from search.query.mix import Mix
@@ -146,10 +146,18 @@ class SeveralSpaces(Asking):
         matching = None
         if options.where is not None:
             matching = self._matching().keys(transaction, state, options.where)
-        chosen = recommend(tastes, options.k, matching, excluded, diversity, calibrate=options.calibrate)
+        # Inner products and distances know no common measure with the scores of another space.
+        mixed = len(tastes) > 1 and any(one.space.metric is not Metric.COSINE for one in tastes)
+        calibrate = options.calibrate or mixed
+        chosen = recommend(tastes, options.k, matching, excluded, diversity, calibrate=calibrate)
         said = None
         if options.explain:
-            said = [[{"scores": scores, "plans": chosen.plans, **(told or {})} for scores in chosen.scores]]
+            said = [
+                [
+                    {"scores": scores, "plans": chosen.plans, "calibrated": calibrate, **(told or {})}
+                    for scores in chosen.scores
+                ]
+            ]
         return run.hits(
             transaction,
             self._lately,

@@ -14,10 +14,11 @@ from ingest.learn.graphs.load import METHODS, load_trainer
 from ingest.learn.graphs.pv_dbow import Cell, Dbow, DbowSettings, train_cell
 from ingest.learn.graphs.settings import GraphSettings
 from ingest.learn.graphs.vocabulary import read_corpus
-from ingest.learn.graphs.wl import directions
+from ingest.learn.graphs.wl import completed, directions
 from search.encoders.graph2vec import PENALTY, Graph2Vec
 from search.encoders.graph_items import LabelledGraph, labelled
 from search.encoders.graph_pooling import features
+from search.encoders.graph_projection import weighted
 from search.encoders.graph_words import counted, node_words
 from search.encoders.whole_graphs import GraphModel, from_bytes, to_bytes
 from search.errors import ModelError, ModelUnavailable, QueryError, SourceError
@@ -70,6 +71,24 @@ def test_wl_gives_the_kernel_where_there_is_room_for_it() -> None:
     alike = np.exp(-((sizes[:, None] - sizes[None]) ** 2) / (4 * 0.2**2))
     rows = model.encode(graphs)
     np.testing.assert_allclose(rows @ rows.T, (unit @ unit.T + alike / 4) / 1.25, atol=1e-4)
+
+
+def test_few_graphs_leave_room_for_others() -> None:
+    """Learned from three graphs, the vectors have all their numbers, and the kernel of the three is what it was."""
+    graphs = networks(3)
+    model = learned("wl", graphs, dim=32, depth=2)
+    assert model.spec.dim == 32
+    corpus = read_corpus(graphs, 2)
+    told = weighted(corpus.counts, corpus.sizes).toarray()
+    kernel = told @ told.T / 1.25
+    rows = model.encode(graphs)
+    np.testing.assert_allclose(rows @ rows.T, kernel, atol=1e-5)
+    later = model.encode(networks(12, seed=50))
+    assert np.linalg.matrix_rank(later @ later.T, tol=1e-3) > 3  # which three directions cannot have
+    found = completed(np.eye(9)[:, :2], 5, 0)
+    np.testing.assert_allclose(found.T @ found, np.eye(5), atol=1e-12)
+    np.testing.assert_array_equal(found[:, :2], np.eye(9)[:, :2])
+    assert completed(np.eye(3), 5, 0).shape == (3, 3)
 
 
 def test_wl_tells_rings_by_their_size() -> None:

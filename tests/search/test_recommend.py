@@ -130,7 +130,7 @@ def test_explain_gives_the_score_in_each_space(
     for hit in shop.recommend(["r1", "r2"], ["r4"], k=100, spaces=weights, explain=True):
         said = {space: score for space, score in expected[hit.id].items() if space != "all"}
         assert hit.explain is not None
-        assert set(hit.explain) == {"scores", "plans"}
+        assert set(hit.explain) == {"scores", "plans", "calibrated"}
         assert hit.explain["scores"] == pytest.approx(said, abs=1e-5)
         assert hit.space == max(said, key=lambda space: weights[space] * said[space])
     assert all(hit.explain is None for hit in shop.recommend(["r1"]))
@@ -234,6 +234,35 @@ def test_candidates_from_graphs_are_scored_exactly(tmp_path: Path, monkeypatch: 
     assert len(set(best) & {hit.id for hit in hits}) >= 9
     few = {id: said for id, said in expected.items() if int(id[1:]) < 40}
     same(shop.recommend(["r1", "r2"], ["r4"], k=100, where="i < 40", spaces=weights), few, 100)
+
+
+def test_inner_products_and_cosines_have_a_common_measure(tmp_path: Path) -> None:
+    """However long the vectors of the one space are, it counts no more than the other."""
+    rng = np.random.default_rng(5)
+    cosine, inner = rng.standard_normal((N, 4)), rng.standard_normal((N, 3)) + 0.5
+    cosine /= np.linalg.norm(cosine, axis=1, keepdims=True)
+    ids = [f"r{i}" for i in range(N)]
+    answers = []
+    for scale in (1.0, 1000.0):
+        with search.open(tmp_path / f"c{scale}") as shop:
+            with shop.writing() as writer:
+                for name, rows, metric in (("a", cosine, Metric.COSINE), ("b", inner * scale, Metric.DOT)):
+                    spec = EncoderSpec("given", "given", Modality.VECTOR, rows.shape[1])
+                    space = writer.space(name, spec, metric=metric)
+                    writer.put([Record(id) for id in ids], rows, space)
+            answers.append(shop.recommend(likes=["r1", "r2"], spaces={"a": 2, "b": 1}, k=N, explain=True))
+    expected = np.zeros(N)
+    for rows, query, weight in (
+        (cosine, cosine[1] + cosine[2], 2 / 3),
+        (inner, inner[1] + inner[2], 1 / 3),
+    ):
+        scores = rows @ query
+        expected += weight * (scores - scores.mean()) / scores.std()
+    order = [i for i in np.argsort(-expected) if i not in (1, 2)]
+    for hits in answers:
+        assert [hit.id for hit in hits] == [f"r{i}" for i in order]
+        np.testing.assert_allclose([hit.score for hit in hits], expected[order], atol=2e-5)
+        assert all(hit.explain and hit.explain["calibrated"] is True for hit in hits)
 
 
 def test_rows_of_records_are_looked_up_alike_however_they_lie() -> None:

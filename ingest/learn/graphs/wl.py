@@ -23,14 +23,16 @@ class WordProjection(GraphTrainer):
     """The `dim` strongest right singular vectors of the graphs' weighted words and sizes.
 
     Up to 2,048 graphs or words they are exact; beyond, by randomised subspace iteration (Halko, Martinsson & Tropp
-    2011). Settings: `dim`, `depth` (4) and `seed`.
+    2011). Where there are fewer graphs than directions, random ones stand in for the rest, so that graphs that come
+    later differ in more than the first few did. Settings: `dim`, `depth` (4) and `seed`.
     """
 
     method = "wl"
 
     def _learned(self, graphs: Iterable[LabelledGraph], node_label: str | None, progress: Progress) -> bytes:
         corpus = read_corpus(graphs, self.depth)
-        projection = directions(weighted(corpus.counts, corpus.sizes), self.settings.dim, self.settings.seed)
+        dim, seed = self.settings.dim, self.settings.seed
+        projection = completed(directions(weighted(corpus.counts, corpus.sizes), dim, seed), dim, seed)
         tensors: dict[str, NDArray[Any]] = {
             "words": corpus.words,
             "projection": projection.astype(np.float32),
@@ -56,3 +58,14 @@ def directions(matrix: Any, dim: int, seed: int) -> NDArray[np.float64]:
     signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])])
     settled: NDArray[np.float64] = found * np.where(signs < 0, -1.0, 1.0)
     return settled
+
+
+def completed(found: NDArray[np.float64], dim: int, seed: int) -> NDArray[np.float64]:
+    """Orthonormal directions (v, k) and random ones at right angles to them, `dim` in all if there is room."""
+    v, k = found.shape
+    missing = min(dim, v) - k
+    if missing <= 0:
+        return found
+    random = np.random.default_rng([seed, 2]).normal(size=(v, missing))
+    random -= found @ (found.T @ random)
+    return np.hstack([found, np.linalg.qr(random)[0]])

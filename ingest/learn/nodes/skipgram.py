@@ -140,12 +140,14 @@ def _thin(rows: Array, first: int, codes: Array, keep: Array, seed: int) -> None
 
 
 @njit(nogil=True, cache=True)
-def _gather(rows: Array, first: int, block: int, blocks: Blocks, window: int, seed: int) -> Pairs:
+def _gather(
+    rows: Array, first: int, block: int, blocks: tuple[int, int, int, Array], window: int, seed: int
+) -> Pairs:
     """The pairs of the tokens in `rows` whose center is in this block, each token with a window of its own."""
-    size, shift = blocks.size, blocks.shift
+    n_blocks, size, shift, _ = blocks  # a plain tuple, as for `_train`
     mask = (1 << shift) - 1
     length = rows.shape[1]
-    ends = np.zeros(blocks.n_blocks * size, np.int32)
+    ends = np.zeros(n_blocks * size, np.int32)
     per_center = np.zeros(size, np.int32)
     contexts = np.empty(0, np.int32)
     for writing in (False, True):
@@ -185,18 +187,21 @@ def _train(
     tiles: tuple[int, ...],
     inputs: Array,
     outputs: Array,
-    pairs: Pairs,
+    given: tuple[Array, Array, Array],
     block: int,
-    noise: Noise,
+    drawn: tuple[Array, float, Any],
     rate: float,
     state: Any,
 ) -> None:
     """Train the centers of one block (rows `inputs`) against contexts and negatives of another (`outputs`).
 
+    `given` are Pairs and `drawn` is Noise as plain tuples: numba looks at a named one for 0.1 ms in each call.
+
     The number of a center's negatives follows from its contexts in *all* blocks (a fraction is settled by
     chance), so a negative is as likely as if it were drawn from the whole vocabulary.
     """
     size = inputs.shape[0]
+    pairs, noise = Pairs(given[0], given[1], given[2]), Noise(drawn[0], drawn[1], drawn[2])
     per_step = 16  # targets between two moves of the center
     targets = np.empty(4096, np.int32)
     span = np.uint64(len(noise.table))
@@ -301,7 +306,16 @@ class SkipGram:
             chance = np.random.SeedSequence([seed, _NEGATIVE, first, center, context])
             state = chance.generate_state(1, np.uint64)[0]
             inputs, outputs, noise = self._inputs[center], self._outputs[context], self.noise[context]
-            _train(self._tiles, inputs, outputs, pairs[center], context, noise, np.float32(rate), state)
+            _train(
+                self._tiles,
+                inputs,
+                outputs,
+                tuple(pairs[center]),
+                context,
+                tuple(noise),
+                np.float32(rate),
+                state,
+            )
 
         pairs = self.pairs(rows, first, pool)
         for turn in range(n_blocks):  # in a turn, no two tasks touch the same rows
@@ -316,7 +330,7 @@ class SkipGram:
             _thin(rows[low : low + ROWS_PER_TASK], first + low, blocks.codes, self._keep, seed ^ _THIN)
 
         def gather(block: int) -> Pairs:
-            return Pairs(*_gather(rows, first, block, blocks, window, seed ^ _WINDOW))
+            return Pairs(*_gather(rows, first, block, tuple(blocks), window, seed ^ _WINDOW))
 
         list(run(thin, range(0, len(rows), ROWS_PER_TASK)))
         return list(run(gather, range(blocks.n_blocks)))

@@ -79,6 +79,12 @@ class Rows(NamedTuple):
     filter: NDArray[np.uint64]  # tells most pairs that have no edge (`edge_filter`); empty: not made
 
 
+@njit
+def _named(given: tuple[Any, ...]) -> Any:
+    """Rows from a plain tuple: numba looks at a named one for 0.1 ms in each call from Python."""
+    return Rows(given[0], given[1], given[2], given[3], given[4], given[5], given[6], given[7], given[8])
+
+
 # Arrays are handed to these one by one: taking one out of the tuple within a loop counts its references each time.
 @njit
 def _drawn(accept: Array, alias: Array, low: int, degree: int, bits: Any) -> Any:
@@ -90,8 +96,9 @@ def _drawn(accept: Array, alias: Array, low: int, degree: int, bits: Any) -> Any
 
 
 @njit(nogil=True, cache=True)
-def first_order(rows: Rows, starts: Array, first: int, seed: int, out: Array) -> None:
-    """Fill `out` (walks, length) with first-order walks; row r is walk number `first + r`."""
+def first_order(given: tuple[Any, ...], starts: Array, first: int, seed: int, out: Array) -> None:
+    """Fill `out` (walks, length) with first-order walks; row r is walk number `first + r`; `given` are the Rows."""
+    rows = _named(given)
     indptr, indices, accept, alias = rows.indptr, rows.indices, rows.accept, rows.alias
     lows, degrees = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
     states, at = np.empty(LANES, np.uint64), np.empty(LANES, np.int32)
@@ -221,12 +228,12 @@ def _exact_step(rows: Rows, before: int, node: int, biases: Array, excess: float
 
 @njit(nogil=True, cache=True)
 def second_order(
-    rows: Rows, biases: Array, excess: float, starts: Array, first: int, seed: int, out: Array
+    given: tuple[Any, ...], biases: Array, excess: float, starts: Array, first: int, seed: int, out: Array
 ) -> None:
     """Fill `out` (walks, length) with node2vec walks by rejection; row r is walk number `first + r`.
 
-    `biases` are alpha for going back, staying near and going away, over max(1, 1/q), the first cut down to 1;
-    `excess` is what was cut off. A step goes back at once with the chance that the excess makes; else a
+    `given` are the Rows. `biases` are alpha for going back, staying near and going away, over max(1, 1/q), the first
+    cut down to 1; `excess` is what was cut off. A step goes back at once with the chance that the excess makes; else a
     neighbour is proposed by weight and kept with probability `biases`; a lane that rejects tries again in the
     next round. After PATIENCE + degree rejections in a row the step is drawn exactly instead, which leaves the
     distribution as it is and bounds the work for extreme p and q.
@@ -234,6 +241,7 @@ def second_order(
     A round goes over the lanes several times, so that the loads of one pass do not wait for each other: where the
     rows of the nodes lie, the proposals, the words of the filter, and only then the edges that may be there.
     """
+    rows = _named(given)
     n_walks, length = out.shape
     indptr, indices, weights, totals = rows.indptr, rows.indices, rows.weights, rows.totals
     accept, alias, filter, directed = rows.accept, rows.alias, rows.filter, rows.directed

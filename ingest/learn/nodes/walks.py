@@ -157,6 +157,6 @@ class Walker:
 
     def _fill(self, starts: NDArray[np.int32], first: int, out: NDArray[np.int32]) -> None:
         if self.settings.second_order:
-            second_order(self.rows, self.biases, self.excess, starts, first, self.settings.seed, out)
+            second_order(tuple(self.rows), self.biases, self.excess, starts, first, self.settings.seed, out)
         else:
-            first_order(self.rows, starts, first, self.settings.seed, out)
+            first_order(tuple(self.rows), starts, first, self.settings.seed, out)
