@@ -1,7 +1,7 @@
 """What a user should see next, of many items, beside the raw product: python -m benchmarks.users [--items N]
 
-Users take 40 items each, of shelves of 500 whose first are taken oftenest. Each way is measured beside its limit: one
-product of all items' vectors with one query, and the first ten of it, in numpy by one thread.
+Users take 40 items each, of shelves of 500 whose first are taken oftenest. Each is measured in turns with its limit:
+one product of all items' vectors with one query, and the first ten of it, in numpy by one thread.
 """
 
 from __future__ import annotations
