@@ -9,7 +9,7 @@ import typer
 
 from search.cli import graphs, output
 from search.cli.graphs import GraphOption, SeedOption
-from search.cli.verbs import HERE, CollectionOption, ExplainOption, JsonOption, KOption, must_exist
+from search.cli.options import HERE, CollectionOption, ExplainOption, JsonOption, KOption, must_exist
 from search.errors import QueryError
 
 

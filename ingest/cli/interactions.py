@@ -9,7 +9,7 @@ import typer
 from ingest.cli.options import DryRun, Paths, Prune, Space, Strict, options_of
 from ingest.cli.outcome import finish
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, JsonOption
+from search.cli.options import HERE, CollectionOption, JsonOption
 
 if TYPE_CHECKING:
     from ingest.verbs.evaluated_interactions import InteractionQuality

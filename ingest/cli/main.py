@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from ingest.cli import graphs, interactions, migrating, verbs
-from search.cli import copies, evaluating, facets, serving, sorting, tuning
-from search.cli import main as asking
-from search.cli import verbs as asking_verbs
+from search.cli import asking, copies, evaluating, facets, serving, sorting, tuning
+from search.cli import main as command
+from search.cli import verbs as other_verbs
 from search.version import __version__
 
-app = asking.application("Finds the nearest kin of anything you have: texts, pictures, nodes of a graph.")
+app = command.application("Finds the nearest kin of anything you have: texts, pictures, nodes of a graph.")
 app.add_typer(verbs.app, name="ingest")
-asking_verbs.register(app)
+asking.register(app)
+other_verbs.register(app)
 sorting.register(app)
 evaluating.register(app)
 interactions.register(app)
@@ -56,4 +57,4 @@ def demo(
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed (one line on stderr), 2 usage, 130 interrupted."""
-    sys.exit(asking.outcome(app, arguments))
+    sys.exit(command.outcome(app, arguments))

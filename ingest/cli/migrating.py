@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption, must_exist, opened
+from search.cli.options import HERE, CollectionOption, DeviceOption, JsonOption, must_exist, opened
 from search.errors import CollectionError
 
 if TYPE_CHECKING:

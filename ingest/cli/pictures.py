@@ -17,7 +17,7 @@ from ingest.cli.options import (
     options_of,
 )
 from ingest.cli.outcome import finish
-from search.cli.verbs import HERE, CollectionOption, JsonOption
+from search.cli.options import HERE, CollectionOption, JsonOption
 from search.errors import SourceError
 
 if TYPE_CHECKING:

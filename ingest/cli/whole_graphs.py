@@ -8,7 +8,7 @@ import typer
 
 from ingest.cli.options import DryRun, Paths, Prune, Space, Strict, options_of
 from ingest.cli.outcome import finish
-from search.cli.verbs import HERE, CollectionOption, JsonOption
+from search.cli.options import HERE, CollectionOption, JsonOption
 
 
 def graphs(

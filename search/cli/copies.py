@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, JsonOption, WhereOption
+from search.cli.options import HERE, CollectionOption, JsonOption, WhereOption
 from search.errors import QueryError
 
 

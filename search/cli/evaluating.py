@@ -11,7 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, DeviceOption, JsonOption, WhereOption, must_exist, opened
+from search.cli.options import (
+    HERE,
+    CollectionOption,
+    DeviceOption,
+    JsonOption,
+    WhereOption,
+    must_exist,
+    opened,
+)
 from search.errors import CollectionError
 
 if TYPE_CHECKING:

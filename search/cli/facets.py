@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, JsonOption, WhereOption, opened
+from search.cli.options import HERE, CollectionOption, JsonOption, WhereOption, opened
 
 
 def facets(

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, ExplainOption, JsonOption, KOption, WhereOption, opened
+from search.cli.options import HERE, CollectionOption, ExplainOption, JsonOption, KOption, WhereOption, opened
 
 if TYPE_CHECKING:
     from search.types import Hit

@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from search.cli import copies, evaluating, facets, graphs, output, serving, sorting, tuning, verbs
+from search.cli import asking, copies, evaluating, facets, graphs, output, serving, sorting, tuning, verbs
 from search.errors import NearkinError
 
 _TRACE = "NEARKIN_TRACEBACK"
@@ -109,6 +109,7 @@ def _failed(message: str, code: int) -> int:
 def run(arguments: list[str] | None = None) -> None:
     """Run the verbs that ask, and exit."""
     app = application("Asks a collection: search, recommend, get and their kin.")
+    asking.register(app)
     verbs.register(app)
     sorting.register(app)
     evaluating.register(app)

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 import typer
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, DeviceOption, opened
+from search.cli.options import HERE, CollectionOption, DeviceOption, opened
 
 
 def serve(

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from search.cli import output
-from search.cli.verbs import (
+from search.cli.options import (
     HERE,
     CollectionOption,
     HtmlOption,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from search.cli import output
-from search.cli.verbs import HERE, CollectionOption, JsonOption, must_exist, opened
+from search.cli.options import HERE, CollectionOption, JsonOption, must_exist, opened
 from search.types import Json
 
 if TYPE_CHECKING:
