@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 from ingest.sources.contract import Item, Rejected, Source
 from ingest.sources.edge_format import ANY_EDGES, EdgeFormat
 from ingest.sources.edges import Edges, GraphFile
-from ingest.sources.graph_texts import json_object, read_node_link
+from ingest.sources.graph_texts import json_object, take_node_link
 from ingest.sources.graphs import MEMORY, read_given
 from search.encoders.graph_items import LabelledGraph, label_hash
 from search.errors import SourceError
@@ -135,7 +134,8 @@ def from_json(
             return place.rejected(f"there is no field '{form.id}' with its id")
     edges = Edges(place.file, edgeless=True)
     try:
-        directed, attributes = read_node_link(io.BytesIO(_dumped(given)), form.edges, edges)
+        _check(given)
+        directed, attributes = take_node_link(given, form.edges, edges)
         read = edges.finish(directed, attributes)
     except SourceError as error:
         return place.rejected(plain(error), id=place.id)
@@ -146,12 +146,11 @@ def from_json(
     return record_of(read, place, form, told)
 
 
-def _dumped(given: dict[str, Any]) -> bytes:
+def _check(given: dict[str, Any]) -> None:
+    """Raise TypeError for what Python's JSON reads and no other takes."""
     import orjson
 
-    return orjson.dumps(
-        {name: value for name, value in given.items() if name in _STRUCTURE and name != "graph"}
-    )
+    orjson.dumps({name: value for name, value in given.items() if name in _STRUCTURE and name != "graph"})
 
 
 def plain(error: SourceError) -> str:

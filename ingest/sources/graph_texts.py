@@ -187,6 +187,15 @@ def read_node_link(handle: IO[bytes], form: EdgeFormat, edges: Edges) -> tuple[b
         found = orjson.loads(read_whole(handle, edges.file))
     except orjson.JSONDecodeError as error:
         raise SourceError(f"is not readable JSON ({error}); check the file", edges.file) from error
+    return take_node_link(found, form, edges)
+
+
+def take_node_link(found: Any, form: EdgeFormat, edges: Edges) -> tuple[bool, Attributes]:
+    """As `read_node_link`, of what stands in such a file.
+
+    Raises:
+        SourceError: it is no such graph, or two nodes have the same id as text (1 and "1").
+    """
     links = found.get("links", found.get("edges")) if isinstance(found, dict) else None
     nodes = found.get("nodes") if isinstance(found, dict) else None
     if not isinstance(nodes, list) or not isinstance(links, list):

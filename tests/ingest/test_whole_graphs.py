@@ -199,6 +199,8 @@ def test_lines_of_graphs_have_their_own_ids_and_fields(tmp_path: Path) -> None:
         "{",
         "[1]",
         '{"nodes": [{"id": 1, "big": 123456789012345678901234567890}], "links": []}',
+        '{"nodes": [{"id": 1}, {"id": 2}], "links": [{"source": 1, "target": 2, "weight": NaN}]}',
+        '{"nodes": [{"id": 1}, {"id": 2}], "links": [{"source": 1, "target": 2, "weight": Infinity}]}',
         "",
     ]
     (tmp_path / "g.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -208,8 +210,9 @@ def test_lines_of_graphs_have_their_own_ids_and_fields(tmp_path: Path) -> None:
     assert records[0].metadata == {"nodes": 5, "edges": 5, "directed": False, "label": "ring"}
     assert records[1].metadata == {"nodes": 6, "edges": 6, "directed": False, "mass": 6.5}
     bad = [one for one in found if isinstance(one, Rejected)]
-    assert [one.line for one in bad] == [4, 5, 6]
+    assert [one.line for one in bad] == [4, 5, 6, 7, 8]
     assert "not JSON" in bad[0].reason
+    assert all("is not a positive number" in one.reason for one in bad[3:])
     by_label = list(WholeGraphs([tmp_path / "g.jsonl"], GraphFormat(id="label")))
     assert [one.record.id for one in by_label if isinstance(one, Item)] == ["ring"]
     array = [json.loads(line) for line in lines[:3]]
