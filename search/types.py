@@ -156,8 +156,18 @@ class Hit:
     cursor: str | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The fields as a JSON object."""
-        return asdict(self)
+        """The fields as a JSON object; without the cursor where the hits are no page."""
+        told: dict[str, Json] = {
+            "id": self.id,
+            "score": self.score,
+            "space": self.space,
+            "text": self.text,
+            "uri": self.uri,
+            "metadata": dict(self.metadata),
+            "part": None if self.part is None else dict(self.part),
+            "explain": None if self.explain is None else dict(self.explain),
+        }
+        return told if self.cursor is None else {**told, "cursor": self.cursor}
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,7 +300,7 @@ def check_trainable(there: Space, encoder: EncoderSpec, metric: Metric = Metric.
             f"space '{there.name}' ({there.encoder.model}) compares by {there.metric}, and {encoder.model} "
             f"by {metric}; give another name with --space"
         )
-    if there.encoder.accepts:
+    if there.encoder.accepts and not encoder.accepts:
         raise CollectionError(
             f"space '{there.name}' was made by the encoder {there.encoder.model}, and {encoder.model} is none; "
             "give another name with --space"

@@ -17,6 +17,7 @@ from ingest.sources.columns import as_id, find, first_of, has, listed, names_of
 from ingest.sources.contract import Rejected
 from ingest.sources.dates import moment
 from ingest.sources.delimited import Csv
+from ingest.sources.edges import is_usable
 from ingest.sources.formats import Format, kind_of
 from ingest.sources.inputs import Input, input_of, shown, why
 from ingest.sources.interactions import Interactions, numbered
@@ -242,7 +243,7 @@ def _take_row(row: Row, columns: Mapping[str, str | None], read: _Columns) -> st
     if columns["weight"] is not None:
         cell = find(row.cells, columns["weight"])
         counted = _number(cell)
-        if counted is None or not (math.isfinite(counted) and counted > 0):
+        if counted is None or not is_usable(counted):
             return f"the weight in {columns['weight']!r} is {_short(cell)}, and not a positive number"
         weight = counted
     if columns["time"] is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.sources.edges import GREATEST, usable
 from search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def from_pairs(
     user_ids, user = np.unique(np.asarray(users, dtype=object).astype(str), return_inverse=True)
     item_ids, item = np.unique(np.asarray(items, dtype=object).astype(str), return_inverse=True)
     counted = np.ones(len(user), np.float64) if weights is None else np.asarray(weights, dtype=np.float64)
-    if not (np.isfinite(counted) & (counted > 0)).all():
+    if not usable(counted).all():
         raise SourceError("a weight is not a positive number; leave such interactions out")
     names = tuple(map(str, user_ids)), tuple(map(str, item_ids))
     return numbered(*names, user, item, counted, None if times is None else np.asarray(times, np.float64))
@@ -101,11 +102,19 @@ def numbered(
     """Interactions from the numbers (n,) of users and items; those that stand again are added up."""
     pair = user.astype(np.int64) * len(item_ids) + item
     distinct, place = np.unique(pair, return_inverse=True)
-    total = np.bincount(place, weights=weights, minlength=len(distinct)).astype(np.float32)
+    total = np.bincount(place, weights=weights, minlength=len(distinct))
+    total = np.minimum(total, GREATEST)
     last = None
     if times is not None:
         last = np.full(len(distinct), -np.inf)
         np.maximum.at(last, place, times)
     counts = np.bincount(distinct // len(item_ids), minlength=len(user_ids))
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Interactions(user_ids, item_ids, indptr, (distinct % len(item_ids)).astype(np.int32), total, last)
+    return Interactions(
+        user_ids,
+        item_ids,
+        indptr,
+        (distinct % len(item_ids)).astype(np.int32),
+        total.astype(np.float32),
+        last,
+    )

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from search.cli import output
 from search.cli.options import HERE, CollectionOption, JsonOption, must_exist, opened
+from search.query.languages import NONE
 from search.types import Json
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def tune(
         return
     for name, one in told.items():
         output.console().print(f"{escape(name)}: {_said(one)}", soft_wrap=True)
+        if language is not None:
+            forms = (
+                "as they are written"
+                if language == NONE
+                else f"in all their forms, by the rules of {language}"
+            )
+            output.console().print(f"{escape(name)}: --hybrid looks for words {forms}", soft_wrap=True)
 
 
 def _said(index: dict[str, Json]) -> str:

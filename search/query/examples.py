@@ -14,7 +14,7 @@ import numpy as np
 from search.errors import QueryError
 from search.index.view import Look
 from search.query.recommend import Taste, middle
-from search.query.request import ids
+from search.query.request import ids, weight_of
 from search.types import Metric, Space
 from search.vectors import Vectors, unit_rows
 
@@ -70,7 +70,9 @@ def examples(
     two = _pairs(pairs)
     liked = weighted(likes, "likes", days) or {a: 1.0 for a, _ in two}
     if not liked:
-        raise QueryError("recommend needs at least one like; give the id of a stored record")
+        raise QueryError(
+            "recommend needs at least one like, the id of a stored record; or give pairs, a user or a history"
+        )
     disliked = weighted(dislikes, "dislikes", days)
     return Examples(liked, disliked, two, tuple(ids(exclude, "exclude")), chosen)
 
@@ -120,10 +122,7 @@ def weighted(given: Any, what: str, half_life: float) -> dict[str, float]:
     for id in names:
         if id in moments:
             continue
-        weight = given[id]
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-            raise QueryError(f"the weight of '{id}' is {weight!r}; give a positive number, or when it was")
-        weights[id] = float(weight)
+        weights[id] = weight_of(given[id], f"'{id}'", ", or when it was")
     least = max(weights.values(), default=1.0) * 1e-12  # what is that long ago is not quite forgotten
     return {id: max(weights[id], least) for id in names}
 

@@ -16,7 +16,7 @@ from search.errors import QueryError, UnknownRecord
 from search.query import plan
 from search.query.follow import Views
 from search.query.recommend import Taste, middle
-from search.query.request import Asked, given_ways, graphs, pictures, texts
+from search.query.request import Asked, given_ways, graphs, pictures, texts, weight_of
 from search.types import Json, Metric, Space
 from search.vectors import Vectors, as_floats, checked, prepared, unit_rows
 
@@ -56,9 +56,7 @@ def mixed(
             raise QueryError(
                 f"a weight was given for {way}, by which nothing is asked; give it, or leave it out"
             )
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise QueryError(f"the weight of {way} is {weight!r}; give a positive number")
-        counts[way] = float(weight)
+        counts[way] = weight_of(weight, way)
     if weights is not None and len(ways) < 2:
         raise QueryError(
             "weights are for several ways of asking together; give another way, or leave them out"

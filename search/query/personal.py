@@ -160,10 +160,8 @@ def personal(
         tastes.append(Taste(space, look, weight, query, together=together(transaction, space, counted)))
     if not tastes:
         names = ", ".join(f"'{space.name}'" for space, _ in spaces)
-        what = (
-            f"user '{asked.user}' has" if asked.user is not None else "none of the items of the history has"
-        )
-        raise UnknownRecord(f"{what} a vector in {names}; ingest the interactions again, or leave it out")
+        what = f"user '{asked.user}' has no" if asked.user is not None else "no item of the history has a"
+        raise UnknownRecord(f"{what} vector in {names}; ingest the interactions again, or leave it out")
     # What is in the history and has no vector was taken all the same.
     known = [] if asked.user is not None else list(asked_keys.values())
     left_out = np.unique(np.concatenate([*taken.values(), np.array(known, dtype=np.int64)])).tolist()

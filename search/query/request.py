@@ -12,6 +12,8 @@ from search.query.shape import PLAIN, Shape
 
 Asked: TypeAlias = Literal["text", "image", "like", "vector", "graph"]
 
+_LIGHTEST, _HEAVIEST = 1e-6, 1e6  # of the weights that may be given
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -164,7 +166,19 @@ def weights(spaces: Mapping[str, float] | Sequence[str] | str | None) -> dict[st
         return {spaces: 1.0}
     if not isinstance(spaces, Mapping):
         return dict.fromkeys(spaces, 1.0)
-    for name, weight in spaces.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise QueryError(f"the weight of space '{name}' is {weight!r}; give a positive number")
-    return {name: float(weight) for name, weight in spaces.items()}
+    return {name: weight_of(weight, f"space '{name}'") for name, weight in spaces.items()}
+
+
+def weight_of(given: Any, what: str, otherwise: str = "") -> float:
+    """A weight that somebody gave; not so small or great that sums of products lose it, or all else.
+
+    Raises:
+        QueryError: it is none; `otherwise` says what could stand there too.
+    """
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not _LIGHTEST <= given <= _HEAVIEST:
+        raise QueryError(
+            f"the weight of {what} is {given!r}; "
+            f"give a positive number, from {_LIGHTEST:f} to {_HEAVIEST:,.0f}{otherwise}"
+        )
+    return float(given)

@@ -24,7 +24,7 @@ from search.errors import (
     SourceError,
     UnknownRecord,
 )
-from search.types import Json, Record
+from search.types import Hit, Json, Record
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +58,14 @@ def as_json(data: Any, status: int = 200, headers: Mapping[str, str] | None = No
 def encoded(data: Any) -> bytes:
     """JSON in UTF-8, also of what orjson refuses: whole numbers beyond 64 bits, halves of surrogate pairs."""
     try:
-        return orjson.dumps(data)
+        return orjson.dumps(data, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:
         return json.dumps(data, default=_plain, separators=(",", ":")).encode("ascii")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Hit):
+        return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"{type(value).__name__} is no JSON")

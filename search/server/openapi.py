@@ -17,10 +17,12 @@ _OBJECT: dict[str, Json] = {"type": "object"}
 _OBJECT_OR_NONE: dict[str, Json] = {"type": ["object", "null"]}
 
 
-def _object(properties: Mapping[str, Json], *, needed: bool = True) -> dict[str, Json]:
+def _object(
+    properties: Mapping[str, Json], *, needed: bool = True, optional: Mapping[str, Json] | None = None
+) -> dict[str, Json]:
     made: dict[str, Json] = {
         "type": "object",
-        "properties": dict(properties),
+        "properties": {**properties, **(optional or {})},
         "additionalProperties": False,
     }
     return made | {"required": list(properties)} if needed else made
@@ -64,8 +66,8 @@ _SCHEMAS: dict[str, Json] = {
                 "description": "Which piece of the record matched; null for the whole of it.",
             },
             "explain": _OBJECT_OR_NONE,
-            "cursor": {**_TEXT_OR_NONE, "description": "Of a hit on a page: what to give as after."},
-        }
+        },
+        optional={"cursor": {**_TEXT, "description": "Of a hit on a page: what to give as after."}},
     ),
     "Record": _object(
         {"id": _TEXT, "kind": _TEXT_OR_NONE, "uri": _TEXT_OR_NONE, "text": _TEXT_OR_NONE, "metadata": _OBJECT}

@@ -105,6 +105,10 @@ def graph(given: Mapping[str, Any]) -> Any:
     for name in ("nodes", "links"):
         if len(given[name]) > MOST_OF_A_GRAPH:
             raise QueryError(f"the graph has {len(given[name]):,} {name}; send at most {MOST_OF_A_GRAPH:,}")
+        if not all(isinstance(one, Mapping) for one in given[name]):
+            raise QueryError(
+                f"one of the graph's {name} is no object; send nodes with ids, and links between them"
+            )
     from search.encoders.graph_files import from_node_link
 
     try:

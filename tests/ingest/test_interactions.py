@@ -117,6 +117,7 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
         ("user,item\na,x\n", InteractionFormat(item="user"), "name two columns"),
         ("user,item\n", InteractionFormat(), "no interaction"),
         ("user,item,weight\na,x,nan\n", InteractionFormat(), "no interaction.*nan"),
+        ("user,item,weight\na,x,1e308\n", InteractionFormat(), "no interaction.*1e308"),
     ],
 )
 def test_files_that_cannot_be_learned_from(
@@ -289,31 +290,38 @@ class _Fixed(Ranker):
 
 
 def test_metrics_by_hand() -> None:
-    everyone, items = ("a", "b"), tuple("vwxyz")
-    whole = from_pairs(["a"] * 5 + ["b"] * 5, [*items, *items])
+    everyone, items = ("a", "b", "c"), tuple("vwxyz")
+    whole = from_pairs([*"aaaaabbbbbccccc"], [*items, *items, *items])
     assert (whole.user_ids, whole.item_ids) == (everyone, items)
-    held = np.array([0, 0, 1, 0, 1, 1, 0, 0, 0, 0], dtype=bool)  # a: x and z; b: v
-    took = np.array([1, 0, 0, 0, 0, 0, 1, 0, 0, 0], dtype=bool)  # a took v, b took w
-    told = evaluation.measure(
-        _Fixed([[9, 5, 4, 3, 2], [1, 9, 8, 7, 6]]), whole.where(took), whole.where(held), k=3
-    )
+    held = np.array([0, 0, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], dtype=bool)  # a: x and z; b: v
+    took = np.array(
+        [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 1], dtype=bool
+    )  # a took v, b took w, c the rest
+    scores = [[9, 5, 4, 3, 2], [1, 9, 8, 7, 6], [0, 0, 0, 0, 0]]
+    told = evaluation.measure(_Fixed(scores), whole.where(took), whole.where(held), k=3)
     # a is shown w x y: x is right, at the second place, of two. b is shown x y z, and none is right.
     gain, ideal = 1 / np.log2(3), 1 + 1 / np.log2(3)
     assert told.per_user["recall"].tolist() == [0.5, 0]
     np.testing.assert_allclose(told.per_user["ndcg"], [gain / ideal, 0])
     np.testing.assert_allclose(told.per_user["map"], [(1 / 2) / 2, 0])
     assert told.coverage == 4 / 5
-    # Of w half the users took it: 1 bit; the others nobody, which counts as one of two.
-    assert told.novelty == pytest.approx(1.0)
+    assert told.novelty == pytest.approx(np.log2(3))  # one of three users took each
     low, high = told.intervals["recall"]
     assert 0 <= low <= told.means["recall"] <= high <= 0.5
     assert evaluation.difference(told, told, "ndcg") == (0, 0)
 
 
+def test_what_nobody_took_is_not_foretold() -> None:
+    whole = from_pairs(["a", "a", "a", "b"], ["v", "w", "x", "v"])  # (a, v) (a, w) (a, x) (b, v)
+    known = np.array([True, True, False, True])
+    told = evaluation.measure(_Fixed([[0, 0, 9], [0, 0, 9]]), whole.where(known), whole.where(~known), k=3)
+    assert (told.means["recall"], told.coverage, str(told.novelty)) == (0, 0, "0.0")
+
+
 def test_nobody_is_shown_what_was_taken_and_short_lists_stay_short() -> None:
-    whole = from_pairs(["a", "a", "a"], ["x", "y", "z"])
-    train, test = whole.where(np.array([True, True, False])), whole.where(np.array([False, False, True]))
-    told = evaluation.measure(_Fixed([[3, 2, 1]]), train, test, k=20)
+    whole = from_pairs(["a", "a", "a", "b"], ["x", "y", "z", "z"])
+    held = np.array([False, False, True, False])
+    told = evaluation.measure(_Fixed([[3, 2, 1], [0, 0, 0]]), whole.where(~held), whole.where(held), k=20)
     assert told.means == {"recall": 1.0, "ndcg": 1.0, "map": 1.0}
 
 

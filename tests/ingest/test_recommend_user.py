@@ -174,7 +174,7 @@ def test_questions_that_cannot_be_answered(there: Collection) -> None:
     with pytest.raises(QueryError):
         there.recommend(user="u0-00", k=0)
     there.add([{"id": "late", "text": "came later"}])
-    with pytest.raises(UnknownRecord, match="none of the items"):
+    with pytest.raises(UnknownRecord, match="no item of the history has a vector"):
         there.recommend(history=["late"])
     assert there.recommend(history=["late", "i0-00"], k=3) == there.recommend(history=["i0-00"], k=3)
 

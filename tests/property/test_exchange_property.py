@@ -132,7 +132,7 @@ def fill(shop: Collection, filling: Filling) -> None:
 def test_what_is_exported_comes_back(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given(filling=fillings(), out=st.integers(1, 4), back=st.integers(1, 4))
     def check(filling: Filling, out: int, back: int) -> None:
         monkeypatch.setattr(gather, "MOST_RECORDS", out)

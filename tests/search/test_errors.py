@@ -183,7 +183,7 @@ BAD_SEARCH: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a weight of 0": (
         {"vector": [1, 0], "like": "a", "weights": {"like": 0}},
         errors.QueryError,
-        "the weight of like is 0; give a positive number",
+        "the weight of like is 0; give a positive number, from 0.000001 to 1,000,000",
     ),
     "a batch in a mix": ({"vector": [[1, 0]], "like": "a"}, errors.QueryError, "a mix takes one vector"),
     "queries in a mix": ({"query": ["x", "y"], "like": "a"}, errors.QueryError, "several questions by text"),

@@ -41,6 +41,9 @@ def measure(
 ) -> Measured:
     """Rank all items that a user has not taken in `train`, and compare the first k with those held out.
 
+    Items that nobody has taken in `train` are not ranked, as nothing was learned of them: where one is held out, it
+    counts as not found.
+
     Recall is the share of them among the k; nDCG has gains of 1 and the best that k places allow as its ideal; MAP
     divides by the smaller of k and how many there are. Both sets have the same users and items; equal scores go by the
     item's number.
@@ -49,11 +52,12 @@ def measure(
         SourceError: nothing was held out.
     """
     users = np.flatnonzero(np.diff(held_out.indptr))
+    taken = np.bincount(train.indices, minlength=train.n_items)
     if not len(users):
         raise SourceError("nothing was held out to measure with; split otherwise")
     found = np.concatenate(
         [
-            _ranked(ranker, train, users[at : at + _USERS_AT_ONCE], k)
+            _ranked(ranker, train, users[at : at + _USERS_AT_ONCE], taken == 0, k)
             for at in range(0, len(users), _USERS_AT_ONCE)
         ]
     )
@@ -61,22 +65,25 @@ def measure(
     sought = users[:, None] * held_out.n_items + found
     right = np.isin(sought, keys) & (found >= 0)
     per_user = _metrics(right, np.diff(held_out.indptr)[users], k)
-    taken_by = np.bincount(train.indices, minlength=train.n_items) / train.n_users
     shown = found[found >= 0]
+    novelty = -np.log2(np.maximum(taken[shown], 1) / train.n_users)
     return Measured(
         k,
         {name: float(values.mean()) for name, values in per_user.items()},
         {name: _interval(values, seed) for name, values in per_user.items()},
         len(np.unique(shown)) / train.n_items,
-        float(-np.log2(np.maximum(taken_by[shown], 1 / train.n_users)).mean()),
+        float(novelty.mean()) + 0.0 if len(shown) else 0.0,  # not -0
         users,
         per_user,
     )
 
 
-def _ranked(ranker: Ranker, train: Interactions, users: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The first k items (n, k) for each user without those taken; -1 where there are no more."""
+def _ranked(
+    ranker: Ranker, train: Interactions, users: NDArray[np.int64], unknown: NDArray[np.bool_], k: int
+) -> NDArray[np.int64]:
+    """The first k items (n, k) for each user without those taken or unknown; -1 where there are no more."""
     scores = np.array(ranker.scores(users), dtype=np.float32)
+    scores[:, unknown] = -np.inf
     ranked = np.full((len(users), k), -1, np.int64)
     for row, user in enumerate(users):
         scores[row, train.indices[train.indptr[user] : train.indptr[user + 1]]] = -np.inf
