@@ -42,6 +42,11 @@ def set_of(name: str) -> tuple[str, str] | None:
     return None
 
 
+def is_set(stem: str, is_there: Callable[[str], bool]) -> bool:
+    """Whether the files that begin so are a set: one says whose the nodes are, or two that have no meaning alone."""
+    return is_there(stem + OWNERS) or (is_there(stem + EDGES) and is_there(stem + CLASSES))
+
+
 def read_set(files: Mapping[str, Opener], place: Place, form: GraphFormat) -> Iterator[Item | Rejected]:
     """The graphs of a set, each a record with the id `set/number`, numbered from 1 as its files do.
 

@@ -20,7 +20,7 @@ from ingest.sources.inputs import Input, input_of, shown, why
 from ingest.sources.lines import read_lines
 from ingest.sources.picture_archives import Read, directory_of
 from ingest.sources.texts import absolute, files_below
-from ingest.sources.tu_sets import EDGES, LABELS, NODE_LABEL, OWNERS, read_set, set_of
+from ingest.sources.tu_sets import EDGES, LABELS, NODE_LABEL, OWNERS, is_set, read_set, set_of
 from search.errors import MissingExtra, SourceError
 from search.types import Json
 
@@ -162,13 +162,17 @@ def _below(root: Path) -> Iterator[Found | FoundSet | Rejected]:
             yield place.rejected("the folder may not be read; change its permissions")
         elif (kind := kind_archive(path.name)) is not None:
             yield from _archived(input_of(path, root, kind))
-        elif (part := set_of(path.name)) is not None and path.with_name(part[0] + OWNERS).is_file():
+        elif (part := set_of(path.name)) is not None and is_set(part[0], partial(_is_beside, path)):
             edges = path.with_name(part[0] + EDGES)
             if edges not in told:
                 told.add(edges)
                 yield _set(path, part[0], place)
         else:
             yield Found(place, path.name, partial(_bytes_of, path))
+
+
+def _is_beside(path: Path, name: str) -> bool:
+    return path.with_name(name).is_file()
 
 
 def _set(path: Path, name: str, place: Place) -> FoundSet:
@@ -216,7 +220,7 @@ def _archived(archive: Input) -> Iterator[Found | FoundSet | Rejected]:
             yield place.rejected("its path leads out of the archive; rename it", id=id)
         elif isinstance(read, str):
             yield place.rejected(read, id=id)
-        elif (part := set_of(parts[-1])) is not None and name[: -len(part[1])] + OWNERS in members:
+        elif (part := set_of(parts[-1])) is not None and is_set(name[: -len(part[1])], members.__contains__):
             stem = name[: -len(part[1])]
             if stem not in told:
                 told.add(stem)

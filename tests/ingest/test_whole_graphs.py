@@ -279,6 +279,7 @@ def test_nodes_of_a_tu_set_may_stand_in_any_order(tmp_path: Path) -> None:
         ({"A": "1, 2\n2, x\n"}, "something else than whole numbers"),
         ({"A": "1, 2, 3\n"}, "3 numbers a line and not 2"),
         ({"graph_indicator": ""}, "is empty"),
+        ({"graph_indicator": None}, "_graph_indicator.txt"),
         ({"graph_indicator": "0\n1\n1\n2\n2\n"}, "numbered from 1"),
         ({"node_labels": "0\n1\n"}, "2 lines for 5 nodes"),
         ({"A": "1, 2\n3, 4\n"}, "graph 1 has an edge that leads out of it"),
@@ -288,11 +289,12 @@ def test_nodes_of_a_tu_set_may_stand_in_any_order(tmp_path: Path) -> None:
         ({"graph_labels": "1\n-1\n1\n"}, "graph 3 has a label and no nodes"),
     ],
 )
-def test_a_bad_tu_set_is_told(tmp_path: Path, change: dict[str, str], reason: str) -> None:
-    write_tu(tmp_path / "SET", TU | change)
+def test_a_bad_tu_set_is_told(tmp_path: Path, change: dict[str, str | None], reason: str) -> None:
+    write_tu(tmp_path / "SET", {kind: text for kind, text in (TU | change).items() if text is not None})
     write_tu(tmp_path / "GOOD", TU, "GOOD")
     source = WholeGraphs([tmp_path])
     assert any(reason in one.reason for one in rejected(source))
+    assert not [one for one in source if isinstance(one, Item) and one.record.id.endswith(".txt")]
     good = [one.record.id for one in source if isinstance(one, Item) and one.record.id.startswith("GOOD")]
     assert good == ["GOOD/1", "GOOD/2"]
 
