@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from ingest.sources.graph_texts import (
 from ingest.sources.graph_xml import read_xml
 from ingest.sources.inputs import laid_down, why
 from ingest.sources.unpacking import unpacked
+from search.encoders.graph_files import parsed
 from search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -215,9 +215,9 @@ def _other(handle: IO[bytes], suffix: str, form: EdgeFormat, edges: Edges) -> tu
         return read_npz(handle, form, edges)
     if suffix == ".mat":
         return read_mat(handle, form, edges)
-    parsed = _gml(read_whole(handle, edges.file), edges.file)
-    directed = parsed.is_directed() if form.directed is None else form.directed
-    return directed, _take_networkx(parsed, form.weight or "weight", edges)
+    found = parsed(".gml", read_whole(handle, edges.file), edges.file)
+    directed = found.is_directed() if form.directed is None else form.directed
+    return directed, _take_networkx(found, form.weight or "weight", edges)
 
 
 def from_networkx(graph: nx.Graph[Any], *, weight: str = "weight") -> Graph:
@@ -231,31 +231,6 @@ def from_networkx(graph: nx.Graph[Any], *, weight: str = "weight") -> Graph:
     for rejected in edges.rejected:
         raise SourceError(f"the edge {rejected.id} cannot be used: {rejected.reason}; give positive numbers")
     return edges.finish(graph.is_directed(), {}).graph
-
-
-def _gml(data: bytes, file: str) -> nx.Graph[Any]:
-    """The networkx graph in this GML file."""
-    import networkx as nx
-
-    try:
-        try:
-            return nx.read_gml(io.BytesIO(data))
-        except nx.NetworkXError as error:
-            if "label" not in str(error):
-                raise
-            return nx.read_gml(io.BytesIO(data), label="id")
-    # What networkx lets through from its parser on malformed files.
-    except (
-        nx.NetworkXException,
-        SyntaxError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SourceError(f"is not a readable gml file ({reason}); check the file", file) from error
 
 
 def _take_networkx(graph: Any, weight: str, edges: Edges) -> Attributes:

@@ -248,7 +248,7 @@ def _prepared(encoder: whole_graphs.GraphModel, items: Sequence[Item]) -> Iterat
         else:
             yield Rejected(
                 item.file or item.origin,
-                "has nothing in common with the graphs that the space was learned from; ingest all into a new space",
+                "has nothing in common with the graphs that the space was learned from; learn again with --refit",
                 item.line,
                 item.record.id,
             )

@@ -41,6 +41,15 @@ def read_graph_file(path: Path) -> Any:
         raise SourceError(f"is over {MOST_BYTES >> 20} MiB; ingest it and ask by its id", str(path))
     if suffix in (".graphml", ".gexf") and _ENTITIES.search(data):
         raise SourceError("declares XML entities or a document type; remove the declaration", str(path))
+    return parsed(suffix, data, str(path))
+
+
+def parsed(suffix: str, data: bytes, file: str) -> Any:
+    """The networkx graph that stands in a file of this suffix.
+
+    Raises:
+        SourceError: it is malformed.
+    """
     import networkx as nx
 
     try:
@@ -57,9 +66,11 @@ def read_graph_file(path: Path) -> Any:
         StopIteration,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise SourceError(
-            f"is not a readable {suffix[1:]} file ({reason}); check the file", str(path)
-        ) from error
+        raise SourceError(f"is not a readable {suffix[1:]} file ({reason}); check the file", file) from error
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number in JSON")
 
 
 def _parsed(suffix: str, data: bytes) -> Any:
@@ -79,7 +90,7 @@ def _parsed(suffix: str, data: bytes) -> Any:
     if suffix == ".net":
         return nx.read_pajek(io.BytesIO(data))
     if suffix == ".json":
-        return from_node_link(json.loads(data))
+        return from_node_link(json.loads(data, parse_constant=_refuse))
     return _edge_list(data.decode("utf-8"))
 
 

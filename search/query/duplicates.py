@@ -81,7 +81,7 @@ def space_of(spaces: Mapping[str, Space], name: str | None) -> Space:
         return able[0]
     if not able:
         raise UnknownSpace("the collection has no space yet; ingest something into it first")
-    raise UnknownSpace(f"several spaces are there ({', '.join(spaces)}); name one with space")
+    raise UnknownSpace(f"several spaces are there ({', '.join(spaces)}); name one with --space")
 
 
 def contents(transaction: Transaction, space: Space) -> dict[int, bytes]:

@@ -583,8 +583,10 @@ def test_files_to_ask_by_are_refused_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "a.gml").write_text("graph [", encoding="utf-8")
     (tmp_path / "a.graphml").write_text('<!DOCTYPE a [<!ENTITY b "c">]><graphml/>', encoding="utf-8")
     (tmp_path / "a.edgelist").write_text("a b c d e\n", encoding="utf-8")
+    (tmp_path / "a.json").write_text('{"nodes": [{"id": 1, "size": NaN}], "links": []}', encoding="utf-8")
     for name, reason in [
         ("a.py", "a graph to ask by is"),
+        ("a.json", "NaN is no number"),
         ("a.gml", "not a readable gml file"),
         ("a.graphml", "XML entities"),
         ("a.edgelist", "is no edge"),

@@ -181,7 +181,7 @@ def test_of_several_spaces_one_is_named(shop: Collection, tmp_path: Path) -> Non
     shop.add([{"id": "a"}], at(0), space="w")
     with shop.writing() as writer:
         writer.space("more pictures", EncoderSpec("given", "given", Modality.IMAGE, 2))
-    with pytest.raises(search.UnknownSpace, match=r"several spaces are there .*; name one with space"):
+    with pytest.raises(search.UnknownSpace, match=r"several spaces are there .*; name one with --space"):
         shop.duplicates()
 
 
