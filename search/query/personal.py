@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from search.catalog import edges, reads
 from search.catalog.database import Transaction
+from search.catalog.names import names_of
 from search.catalog.reads import State
 from search.errors import QueryError, UnknownRecord, UnknownSpace
 from search.index.view import Look
@@ -261,7 +262,7 @@ def because(transaction: Transaction, hits: Sequence[Hit], told: Personal) -> li
         names: list[Json] = []
         look, beside = looks[hit.space]
         if beside is not None and (reasons := beside.reasons(keys[hit.id], _NEAREST)):
-            ids = _ids(transaction, [key for key, _ in reasons])
+            ids = names_of(transaction, [key for key, _ in reasons])
             names = [{"id": ids[key], "speaks": round(value, 4)} for key, value in reasons if key in ids]
             hit.explain = {**(hit.explain or {}), "because": names}
             continue
@@ -271,7 +272,7 @@ def because(transaction: Transaction, hits: Sequence[Hit], told: Personal) -> li
         if len(taken) and len(own):
             likeness = unit_rows(rows.matrix[taken]) @ unit_rows(rows.matrix[own[:1]])[0]
             best = np.argsort(-likeness, kind="stable")[:_NEAREST]
-            ids = _ids(transaction, rows.record_keys[taken[best]].tolist())
+            ids = names_of(transaction, rows.record_keys[taken[best]].tolist())
             names = [
                 {"id": ids[key], "likeness": round(float(likeness[at]), 4)}
                 for at in best.tolist()
@@ -279,10 +280,3 @@ def because(transaction: Transaction, hits: Sequence[Hit], told: Personal) -> li
             ]
         hit.explain = {**(hit.explain or {}), "because": names}
     return list(hits)
-
-
-def _ids(transaction: Transaction, keys: Sequence[int]) -> dict[int, str]:
-    rows = transaction.sql(
-        "select key, id from record where key in (select value from json_each(?))", (reads.listed(keys),)
-    )
-    return dict(rows.fetchall())
